@@ -1,0 +1,3 @@
+"""Concord measures how well video, audio and text agree."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Models: catalogue, families, and the embedding of shards."""

@@ -1,0 +1,74 @@
+"""What a model family provides, and how a configured model is described.
+
+A family is one module `concord.models.<backend>` with two functions:
+
+    reader(spec, modality) -> Reader      how a file becomes views; runs in decoder processes
+    load(spec, device) -> Embedder        the network, on a device
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+Modality = Literal["video", "audio", "text"]
+MODALITIES: tuple[Modality, ...] = ("video", "audio", "text")
+
+Reader = Callable[[Path], np.ndarray]
+"""Picklable and light to import (no torch). Takes a proxy or a wave, gives its views [V, ...].
+
+Raises ValueError with a word of REASONS as its first argument for input that cannot be used.
+"""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A catalogue entry with the configuration's overrides: what a job needs, as builtins."""
+
+    name: str
+    backend: str
+    modalities: tuple[Modality, ...]
+    dim: int
+    licence: str
+    citation: str
+    version: int = 1
+    frames: int = 8
+    precision: str = "auto"
+    architecture: str | None = None
+    pretrained: str | None = None
+    checkpoint: str | None = None
+    sha256: str | None = None
+    memory_mb: int = 4000
+    commercial: bool = True
+    verified: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def protocol(self, modality: Modality) -> dict[str, Any]:
+        """What decides the numbers of one modality; names, paths, batch sizes do not."""
+        content = {
+            "backend": self.backend,
+            "version": self.version,
+            "architecture": self.architecture,
+            "pretrained": None if self.checkpoint else self.pretrained,
+            "weights_sha256": self.sha256,
+            "precision": self.precision,
+            "options": self.options,
+            "modality": modality,
+        }
+        if modality == "video":
+            content["frames"] = self.frames
+        return content
+
+
+class Embedder(Protocol):
+    """A loaded network."""
+
+    def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
+        """Embeddings [N, dim], float32, of N clips (their views, [V_i, ...] each) or N texts.
+
+        Views of all clips go through the network in one batch; aggregation is the family's.
+        Raises torch.OutOfMemoryError when the batch is too large; the caller halves it.
+        """
+        ...

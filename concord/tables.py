@@ -1,0 +1,338 @@
+"""Every table Concord writes: columns, types, meaning; checked when read, atomic when written."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from concord.errors import UserError
+from concord.files import atomic_path
+
+STATUSES = ("ok", "skipped", "failed")
+REASONS = {
+    "not_media": "the file is neither video nor audio by its extension",
+    "name_not_utf8": "the file name is not valid UTF-8",
+    "no_prompt": "no prompt belongs to the clip",
+    "empty_prompt": "the prompt is there, but has no text",
+    "no_clip": "no clip belongs to the prompt",
+    "ambiguous": "several prompts or files fit equally well, so none was chosen",
+    "duplicate": "another file was chosen for the same prompt",
+    "left_out": "left out by media.skip_count",
+    "missing": "the file is named in a manifest, but does not exist",
+    "unreadable": "no stream in the file can be read",
+    "no_video_stream": "the file has no moving picture (an attached cover is not one)",
+    "no_audio_stream": "the file has no sound stream",
+    "no_frames": "the picture stream is there, but no frame decodes",
+    "no_samples": "the sound stream is there, but no sample decodes",
+    "silent": "the sound is quieter than audio.silence_db",
+    "not_finite": "samples or values are NaN or infinite",
+    "too_short": "too short for the measure",
+    "too_large": "the picture is larger than media.max_pixels",
+    "no_events": "no audible event or no motion to compare",
+    "timeout": "the time limit for one clip was reached",
+    "memory_limit": "the memory limit for one clip was reached",
+    "crashed": "the process that opened the file died",
+    "model_error": "the model could not embed the input",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Arrow type and meaning; the unit is part of the meaning."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, format version and columns."""
+
+    name: str
+    version: int
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([(c.name, c.type) for c in self.columns])
+
+    @property
+    def names(self) -> list[str]:
+        return [c.name for c in self.columns]
+
+
+_text, _int, _float, _bool = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+
+def _status(subject: str) -> tuple[Column, ...]:
+    return (
+        Column("status", _text, f"ok, skipped or failed: {subject}"),
+        Column("reason", _text, "why not ok: a word of REASONS; null when ok"),
+        Column("detail", _text, "the tool's own words on the reason, where it had any"),
+    )
+
+
+_KEY = Column("key", _text, "digest of the input and of the protocol: equal key, equal row")
+_CLIP_ID = Column("clip_id", _text, "path below the collection's folder, with /; unique in it")
+_COLLECTION = Column("collection", _text, "name of the collection")
+_ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else file stem")
+_MODEL = Column("model", _text, "configured model, or signal where no model is used")
+_PROTOCOL = Column("protocol_id", _text, "short id of the protocol that made the numbers")
+
+PLAN = Table(
+    "plan",
+    1,
+    (
+        _CLIP_ID,
+        Column("path", _text, "absolute path of the clip"),
+        Column("audio_path", _text, "absolute path of a separate sound file; null if none"),
+        Column("key", _text, "digest of path, size and modification time of the file or files"),
+    ),
+)
+CLIPS = Table(
+    "clips",
+    1,
+    (
+        Column("clip_id", _text, "path below its folder; null: a prompt without clip"),
+        Column("path", _text, "absolute path of the file; null for a prompt without clip"),
+        Column("kind", _text, "video, audio or other, by extension; null without clip"),
+        Column("shard", _text, "shard that holds the clip; null if it is not processed"),
+        _ITEM,
+        Column("prompt_index", _int, "index of the prompt; null without a prompt"),
+        Column("video_prompt", _text, "what the picture should show"),
+        Column("audio_prompt", _text, "what the sound should be"),
+        *_status("whether the row is a clip that is processed"),
+        Column("prompt_status", _text, "ok or skipped: whether a prompt belongs to the clip"),
+        Column("prompt_reason", _text, "no_prompt, ambiguous or duplicate; null if ok"),
+    ),
+)
+TEXTS = Table(
+    "texts",
+    1,
+    (
+        Column("text_id", _text, "digest of the text"),
+        Column("text", _text, "the prompt"),
+    ),
+)
+MEDIA = Table(
+    "media",
+    1,
+    (
+        _CLIP_ID,
+        _KEY,
+        Column("path", _text, "absolute path of the original"),
+        *_status("failed if neither picture nor sound can be used"),
+        Column("video_status", _text, "ok, skipped or failed: the picture"),
+        Column("video_reason", _text, "why the picture cannot be used; null when ok"),
+        Column("audio_status", _text, "ok, skipped or failed: the sound, before any gate"),
+        Column("audio_reason", _text, "why the sound cannot be used; null when ok"),
+        Column("proxy", _text, "file name of the proxy under video/; null if none"),
+        Column("wave", _text, "file name of the 16 kHz mono wave under audio/; null if none"),
+        Column("duration_s", _float, "seconds of picture decoded, or of sound without picture"),
+        Column("width", _int, "pixels, as shown (after rotation)"),
+        Column("height", _int, "pixels, as shown (after rotation)"),
+        Column("fps", _float, "average frames a second of the original"),
+        Column("frames", _int, "frames in the proxy"),
+        Column("rotation", _int, "degrees clockwise that a player turns the picture"),
+        Column("video_codec", _text, "codec of the chosen picture stream"),
+        Column("audio_codec", _text, "codec of the chosen sound stream"),
+        Column("video_stream", _int, "index of the chosen picture stream"),
+        Column("audio_stream", _int, "index of the chosen sound stream"),
+        Column("streams", _text, "all streams as found: 0:video:h264 1:audio:aac ..."),
+        Column("sample_rate_hz", _int, "of the original sound"),
+        Column("channels", _int, "of the original sound"),
+        Column("audio_duration_s", _float, "seconds of sound decoded"),
+        Column("mean_volume_db", _float, "root mean square level of the sound, dBFS"),
+        Column("max_volume_db", _float, "largest sample of the sound, dBFS"),
+        Column("silent_fraction", _float, "share of the sound quieter than -60 dBFS, 0 to 1"),
+        Column("black_fraction", _float, "share of the picture that is black, 0 to 1"),
+        Column("frozen_fraction", _float, "share of the picture that stands still, 0 to 1"),
+    ),
+)
+EMBEDDINGS = Table(
+    "embeddings",
+    1,
+    (
+        Column("id", _text, "clip_id, or text_id for texts"),
+        _KEY,
+        *_status("whether there is an embedding"),
+        Column("views", _int, "views (frames, windows) behind the embedding"),
+        Column("embedding", pa.list_(pa.float32()), "as the protocol says; null when not ok"),
+    ),
+)
+SCORES = Table(
+    "scores",
+    1,
+    (
+        _COLLECTION,
+        Column("clip_id", _text, "the clip; null for a prompt without clip"),
+        _ITEM,
+        Column("metric", _text, "cosine, av_align, offset_ms, ..."),
+        Column("value", _float, "the score; null when not ok"),
+        *_status("whether there is a score"),
+    ),
+)
+SYNCHRONY = Table(
+    "synchrony",
+    1,
+    (
+        _CLIP_ID,
+        _KEY,
+        *_status("whether anything could be measured"),
+        Column("av_align", _float, "intersection over union of onsets and motion peaks, 0 to 1"),
+        Column("onsets", _int, "audio onsets found"),
+        Column("peaks", _int, "motion peaks found"),
+        Column("offset_ms", _float, "sound after picture: positive is late; null if not claimed"),
+        Column("offset_reason", _text, "why no offset is claimed; null when there is one"),
+        Column("offset_confidence", _float, "strength of the evidence; the docs say how computed"),
+    ),
+)
+RETRIEVAL = Table(
+    "retrieval",
+    1,
+    (
+        _COLLECTION,
+        Column("direction", _text, "query_to_candidate, as video_to_text"),
+        Column("query", _text, "clip_id or text_id of the query"),
+        Column("rank", _float, "expected rank of the best positive, 1 is best; ties count half"),
+        Column("recall_at_1", _float, "chance that a positive is first, ties at random"),
+        Column("recall_at_5", _float, "the same for the first five"),
+        Column("recall_at_10", _float, "the same for the first ten"),
+        Column("shuffled_rank", _float, "rank with the candidates shuffled: the control"),
+        Column("shuffled_recall_at_1", _float, "recall_at_1 of the control"),
+        Column("candidates", _int, "number of candidates"),
+        Column("positives", _int, "number of right candidates"),
+        *_status("whether the query was ranked"),
+    ),
+)
+SUMMARY = Table(
+    "summary",
+    1,
+    (
+        Column("task", _text, "what was measured"),
+        _MODEL,
+        _PROTOCOL,
+        _COLLECTION,
+        Column("metric", _text, "cosine, av_align, video_to_text/recall_at_1, ..."),
+        Column("n_expected", _int, "rows there should be"),
+        Column("n_scored", _int, "rows behind the numbers"),
+        Column("n_skipped", _int, "rows left out, with a reason"),
+        Column("n_failed", _int, "rows that failed, with a reason"),
+        Column("mean", _float, "mean over the scored rows"),
+        Column("ci_low", _float, "lower end of the bootstrap confidence interval of the mean"),
+        Column("ci_high", _float, "upper end of it"),
+        Column("std", _float, "standard deviation, ddof 0"),
+        Column("min", _float, "smallest"),
+        Column("max", _float, "largest"),
+        Column("median", _float, "median"),
+        Column("control", _float, "the mean under shuffled pairs, where there is such a control"),
+        Column("limited", _bool, "a trial run: only the first `limit` clips were used"),
+    ),
+)
+COMPARISONS = Table(
+    "comparisons",
+    1,
+    (
+        Column("task", _text, "what was measured"),
+        _MODEL,
+        _PROTOCOL,
+        Column("metric", _text, "the metric compared"),
+        Column("a", _text, "first collection"),
+        Column("b", _text, "second collection"),
+        Column("n_common", _int, "items scored in both"),
+        Column("n_only_a", _int, "items scored in a alone"),
+        Column("n_only_b", _int, "items scored in b alone"),
+        Column("mean_a", _float, "mean of a over the common items"),
+        Column("mean_b", _float, "mean of b over the common items"),
+        Column("difference", _float, "mean of a - b over the common items"),
+        Column("ci_low", _float, "lower end of its bootstrap confidence interval"),
+        Column("ci_high", _float, "upper end of it"),
+        Column("p_value", _float, "two-sided sign-flip permutation test of no difference"),
+        Column("p_holm", _float, "p_value corrected by Holm over the table's rows of one task"),
+        Column("limited", _bool, "a trial run: only the first `limit` clips were used"),
+    ),
+)
+STATUS = Table(
+    "status",
+    1,
+    (
+        _COLLECTION,
+        Column("clip_id", _text, "the clip; null for a prompt without clip"),
+        _ITEM,
+        Column("stage", _text, "clips, media, embeddings/MODEL/MODALITY or scores/TASK/MODEL"),
+        *_status("of the clip at this stage"),
+    ),
+)
+
+
+def to_arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table with the declared columns; missing keys are null.
+
+    Raises ValueError for a key that is not a column, a wrong type or an undeclared reason.
+    """
+    rows = list(rows)
+    extra = {key for row in rows for key in row} - set(table.names)
+    if extra:
+        raise ValueError(f"{table.name}: no such columns: {sorted(extra)}")
+    data = {c.name: pa.array([row.get(c.name) for row in rows], c.type) for c in table.columns}
+    for name in [name for name in data if name.endswith("reason")]:
+        unknown = set(data[name].unique().to_pylist()) - REASONS.keys() - {None}
+        if unknown:
+            raise ValueError(f"{table.name}.{name}: undeclared reasons {sorted(unknown)}")
+    return pa.table(data, schema=table.schema)
+
+
+def write_table(
+    path: Path,
+    table: Table,
+    rows: Iterable[Mapping[str, Any]] | pa.Table,
+    **metadata: Any,
+) -> None:
+    """Write a Parquet file atomically; `metadata` (JSON) stands beside its name and version.
+
+    Usual metadata keys: protocol (dict), protocol_id, run (counts of processed and reused rows).
+    """
+    data = rows if isinstance(rows, pa.Table) else to_arrow(table, rows)
+    if data.schema.remove_metadata() != table.schema:
+        raise ValueError(f"{table.name}: columns {data.schema} differ from {table.schema}")
+    note = {"table": table.name, "version": table.version, **metadata}
+    data = data.replace_schema_metadata({"concord": json.dumps(note, ensure_ascii=False)})
+    with atomic_path(path) as temporary:
+        pq.write_table(data, temporary, compression="zstd")
+
+
+def read_table(path: Path, table: Table, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file written by `write_table`.
+
+    Raises UserError when the file is missing, damaged, another table or another version.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            note = _note(file.schema_arrow)
+            found = (note.get("table"), note.get("version"))
+            if found != (table.name, table.version):
+                raise UserError(
+                    f"{path}: expected table {table.name} version {table.version}, found {found}; "
+                    "delete the file and run again"
+                )
+            return file.read(columns)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"{path}: cannot be read as Parquet ({error}); delete it and run again"
+        ) from error
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata that `write_table` stored: table, version and what else was given."""
+    return _note(pq.read_schema(path))
+
+
+def _note(schema: pa.Schema) -> dict[str, Any]:
+    raw = (schema.metadata or {}).get(b"concord")
+    note: dict[str, Any] = json.loads(raw) if raw else {}
+    return note

@@ -1,0 +1,16 @@
+"""Fixtures every test may use."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real clips, oracles and golden values beside the checkout."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "README.md").exists():
+        pytest.skip(f"needs real clips in {folder}, which is not there")
+    return folder

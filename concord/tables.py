@@ -83,6 +83,8 @@ _COLLECTION = Column("collection", _text, "name of the collection")
 _ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else file stem")
 _MODEL = Column("model", _text, "configured model, or signal where no model is used")
 _PROTOCOL = Column("protocol_id", _text, "short id of the protocol that made the numbers")
+_TASK = Column("task", _text, "what was measured")
+_LIMITED = Column("limited", _bool, "a trial run: only the first `limit` clips were used")
 
 PLAN = Table(
     "plan",
@@ -214,7 +216,7 @@ SUMMARY = Table(
     "summary",
     1,
     (
-        Column("task", _text, "what was measured"),
+        _TASK,
         _MODEL,
         _PROTOCOL,
         _COLLECTION,
@@ -231,14 +233,14 @@ SUMMARY = Table(
         Column("max", _float, "largest"),
         Column("median", _float, "median"),
         Column("control", _float, "the mean under shuffled pairs, where there is such a control"),
-        Column("limited", _bool, "a trial run: only the first `limit` clips were used"),
+        _LIMITED,
     ),
 )
 COMPARISONS = Table(
     "comparisons",
     1,
     (
-        Column("task", _text, "what was measured"),
+        _TASK,
         _MODEL,
         _PROTOCOL,
         Column("metric", _text, "the metric compared"),
@@ -254,7 +256,8 @@ COMPARISONS = Table(
         Column("ci_high", _float, "upper end of it"),
         Column("p_value", _float, "two-sided sign-flip permutation test of no difference"),
         Column("p_holm", _float, "p_value corrected by Holm over the table's rows of one task"),
-        Column("limited", _bool, "a trial run: only the first `limit` clips were used"),
+        Column("note", _text, "why there is no difference, or what limits it; null if nothing"),
+        _LIMITED,
     ),
 )
 STATUS = Table(
@@ -264,10 +267,24 @@ STATUS = Table(
         _COLLECTION,
         Column("clip_id", _text, "the clip; null for a prompt without clip"),
         _ITEM,
-        Column("stage", _text, "clips, media, embeddings/MODEL/MODALITY or scores/TASK/MODEL"),
+        Column(
+            "stage",
+            _text,
+            "clips, prompts, media, embeddings/MODEL/MODALITY or scores/TASK/MODEL[/METRIC]",
+        ),
         *_status("of the clip at this stage"),
+        _LIMITED,
     ),
 )
+# The next four gather what the rooms left, for people who want one file.
+ALL_CLIPS = Table("all_clips", 1, (_COLLECTION, *CLIPS.columns, _LIMITED))  # and a column a score
+ALL_MEDIA = Table(
+    "all_media",
+    1,
+    (_COLLECTION, Column("shard", _text, "shard that holds the clip"), *MEDIA.columns, _LIMITED),
+)
+ALL_SCORES = Table("all_scores", 1, (_TASK, _MODEL, _PROTOCOL, *SCORES.columns, _LIMITED))
+ALL_RETRIEVAL = Table("all_retrieval", 1, (_TASK, _MODEL, _PROTOCOL, *RETRIEVAL.columns, _LIMITED))
 
 
 def to_arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

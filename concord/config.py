@@ -4,35 +4,108 @@ config.yaml's comments, the JSON schema and docs/configuration.md are generated 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-
-Name = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64),
-]
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A part of the configuration: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        """A section whose keys are all commented out is null in YAML."""
+        return {} if value is None else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads yes, on and true alike; as a number they would pass for 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
+            raise ValueError("Input should be a number")
+        return value
 
 
-def _as(key: str) -> Any:
-    """Accept a bare value (a path, a list of paths) where a section with `key` is meant."""
+def _unit(unit: str) -> Any:
+    return Field(json_schema_extra={"unit": unit})
+
+
+ClipCount = Annotated[int, _unit("clips")]
+Frames = Annotated[int, _unit("frames")]
+Hertz = Annotated[int, _unit("Hz")]
+Level = Annotated[float, _unit("dBFS")]
+Megabytes = Annotated[int, _unit("MB")]
+Pixels = Annotated[int, _unit("pixels")]
+Processes = Annotated[int, _unit("processes")]
+Rate = Annotated[float, _unit("frames per second")]
+Samples = Annotated[int, _unit("samples")]
+Seconds = Annotated[float, _unit("seconds")]
+Share = Annotated[float, _unit("probability")]
+
+
+def _path(value: Any) -> Any:
+    """Refuse what cannot name a file; ~ is the home folder."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError("Input should be the path of a file or folder")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # ~name of a user this machine does not know
+        return Path(value)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _once(values: list[Any]) -> list[Any]:
+    if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ValueError(f"Input should name everything once; repeated: {', '.join(repeated)}")
+    return values
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+File = Annotated[Path, BeforeValidator(_path, json_schema_input_type=str)]
+Files = Annotated[
+    list[File],
+    Field(min_length=1),
+    AfterValidator(_once),
+    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+]
+
+
+def _as(key: str, section: type[Section], bare: Any) -> Any:
+    """Accept a bare value of type `bare` where a section with `key` is meant."""
 
     def wrap(value: Any) -> Any:
-        if value is None:
-            return {}
-        return value if isinstance(value, dict) else {key: value}
+        if value is None or isinstance(value, dict):
+            return value
+        return {key: value}
 
-    return BeforeValidator(wrap)
+    return BeforeValidator(wrap, json_schema_input_type=bare | section)
 
 
 class PromptSet(Section):
     """A list of prompts."""
 
-    path: Path = Field(description="JSON list, JSONL, CSV or Parquet with an index and the prompts")
+    path: File = Field(
+        description="JSON list, JSONL, CSV or Parquet with an index and the prompts",
+        examples=["prompts.json"],
+    )
     index: str = Field("index", description="column with the index of a prompt")
     video_prompt: str = Field("video_prompt", description="column that says what is to be seen")
     audio_prompt: str = Field("audio_prompt", description="column that says what is to be heard")
@@ -44,10 +117,10 @@ class PromptSet(Section):
 class Collection(Section):
     """Clips that are judged together: one generator's outputs, or a dataset."""
 
-    path: list[Path] = Field(
+    path: Files = Field(
         description="a folder, a list of folders, or a manifest (CSV, JSONL, Parquet) with a "
         "column `path` and optionally `index`, `audio_path`",
-        min_length=1,
+        examples=["clips/kling", ["clips/part1", "clips/part2"], "clips.csv"],
     )
     prompts: str | None = Field(
         None, description="name of the prompt set; the only one if there is just one; `none`: none"
@@ -58,23 +131,18 @@ class Collection(Section):
         "video_1, 0001), by file stem, by the manifest's column; auto tries column, index, stem",
     )
     recursive: bool = Field(True, description="look into subfolders too")
-    audio: Path | None = Field(
+    audio: File | None = Field(
         None,
         description="folder with separate sound files of the same stems or indices; "
         "an audio/ subfolder is found by itself",
     )
 
-    @field_validator("path", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
-
 
 class Clips(Section):
     """How clips are divided into jobs."""
 
-    shard_size: int = Field(
-        1000, ge=1, description="clips a shard; a shard is the unit of a job (unit: clips)"
+    shard_size: ClipCount = Field(
+        1000, ge=1, description="size of a shard; a shard is what one job works on"
     )
 
 
@@ -90,14 +158,14 @@ class Encoder(Section):
 class Media(Section):
     """What is made of every clip before a model sees it."""
 
-    size_px: int = Field(224, ge=16, description="short side of the proxy (unit: pixels)")
-    fps: float = Field(20, gt=0, description="frame rate of the proxy (unit: frames a second)")
+    size_px: Pixels = Field(224, ge=16, description="short side of the proxy")
+    fps: Rate = Field(20, gt=0, description="frame rate of the proxy")
     fit: Literal["short_side", "stretch"] = Field(
         "short_side", description="short_side keeps the aspect; stretch makes a square"
     )
     encoder: Encoder = Field(Encoder(), description="proxy encoder")
-    sample_rate_hz: int = Field(16000, ge=8000, description="rate of the mono wave (unit: Hz)")
-    filter: bool | Literal["auto"] = Field(
+    sample_rate_hz: Hertz = Field(16000, ge=8000, description="sample rate of the mono wave")
+    filter: Literal[True, False, "auto"] = Field(
         "auto",
         description="true: clips that fail the audio gate are not transcoded; auto: true for "
         "collections without prompts (datasets), false for those with prompts",
@@ -107,17 +175,17 @@ class Media(Section):
         description="tree also writes the proxies, with sound, under their original relative "
         "paths in results/tree/COLLECTION/",
     )
-    skip_count: int = Field(
-        0, ge=0, description="leave out the first clips of each collection, in order (unit: clips)"
+    skip_count: ClipCount = Field(
+        0, ge=0, description="leave out the first clips of each collection, in order"
     )
     keep_proxies: bool = Field(
         True, description="false: proxies and waves are deleted when everything is scored"
     )
-    workers: int = Field(8, ge=1, description="clips at a time in one job (unit: processes)")
-    timeout_s: float = Field(120, gt=0, description="time limit for one clip (unit: seconds)")
-    memory_mb: int = Field(4000, ge=256, description="memory limit for one clip (unit: MB)")
-    max_pixels: int = Field(
-        36_000_000, ge=1, description="largest picture that is opened (unit: pixels)"
+    workers: Processes = Field(8, ge=1, description="clips at a time in one job")
+    timeout_s: Seconds = Field(120, gt=0, description="time limit for one clip")
+    memory_mb: Megabytes = Field(4000, ge=256, description="memory limit for one clip")
+    max_pixels: Pixels = Field(
+        36_000_000, ge=1, description="largest picture that is opened, width times height"
     )
 
 
@@ -128,9 +196,7 @@ class Audio(Section):
         "audible",
         description="audible: a stream louder than silence_db; stream: a stream; none: no gate",
     )
-    silence_db: float = Field(
-        -60, le=0, description="mean volume at or below this is silence (unit: dBFS)"
-    )
+    silence_db: Level = Field(-60, le=0, description="mean volume at or below this is silence")
 
 
 class Model(Section):
@@ -139,31 +205,36 @@ class Model(Section):
     entry: str | None = Field(
         None, description="entry of the catalogue (`concord models`); default: the model's name"
     )
-    checkpoint: Path | None = Field(None, description="local weights instead of the entry's")
-    sha256: str | None = Field(None, description="expected digest of the weights")
+    checkpoint: File | None = Field(None, description="local weights instead of the entry's")
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="expected SHA-256 of the weights"
+    )
     architecture: str | None = Field(None, description="open_clip: architecture name")
     pretrained: str | None = Field(None, description="open_clip: pretrained tag")
-    frames: int | None = Field(None, ge=1, description="frames a clip (unit: frames)")
+    frames: Frames | None = Field(
+        None, ge=1, description="frames taken from a clip; default: the catalogue's"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on a GPU that has it, else fp32"
     )
-    batch_size: int = Field(
-        32, ge=1, description="clips in one forward pass; halved when memory runs out (unit: clips)"
+    batch_size: ClipCount = Field(
+        32, ge=1, description="clips in one forward pass; halved when memory runs out"
     )
-    workers: int = Field(4, ge=1, description="processes that decode ahead (unit: processes)")
-    memory_mb: int | None = Field(
-        None, ge=1, description="memory of a job; default: the catalogue's (unit: MB)"
+    workers: Processes = Field(4, ge=1, description="processes that decode ahead")
+    memory_mb: Megabytes | None = Field(
+        None, ge=1, description="memory of a job; default: the catalogue's"
     )
 
 
-TASKS = ("video_text", "audio_text", "av_consistency", "retrieval", "synchrony")
+Task = Literal["video_text", "audio_text", "av_consistency", "retrieval", "synchrony"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 
 class Statistics(Section):
     """Confidence intervals and tests."""
 
-    bootstrap: int = Field(2000, ge=100, description="bootstrap and permutation samples")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="level of the intervals")
+    bootstrap: Samples = Field(2000, ge=100, description="bootstrap and permutation samples")
+    confidence: Share = Field(0.95, gt=0.5, lt=1, description="level of the intervals")
     seed: int = Field(0, ge=0, description="seed of all random numbers")
 
 
@@ -171,76 +242,75 @@ class Report(Section):
     """The page."""
 
     title: str = Field("Concord", description="title of the page")
-    clips: int = Field(3, ge=0, description="best and worst clips shown a score (unit: clips)")
+    clips: ClipCount = Field(3, ge=0, description="best and worst clips shown for each score")
 
 
 def _mapping(value: Any) -> Any:
-    """Accept a list of names where a mapping from name to options is meant."""
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, list):
-        return {name: {} for name in value}
+    """Accept a name, or a list of names, where a mapping from name to options is meant."""
     if isinstance(value, dict):
         return {name: {} if options is None else options for name, options in value.items()}
-    return value
+    names = _listed(value)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("Input should be a list of names, or name: {options}")
+    return {name: {} for name in _once(names)}
 
 
 def _prompt_sets(value: Any) -> Any:
     """Accept one path where a mapping from name to prompt set is meant."""
+    if value is None:
+        return {}
     return {"prompts": value} if isinstance(value, str | Path) else value
+
+
+_Collection = Annotated[Collection, _as("path", Collection, str | list[str])]
+_PromptSet = Annotated[PromptSet, _as("path", PromptSet, str)]
 
 
 class Config(Section):
     """Everything a user decides."""
 
-    results: Path = Field(Path("results"), description="folder of all outputs")
-    limit: int | None = Field(
-        None, ge=1, description="trial run: only the first clips of each collection (unit: clips)"
+    results: File = Field(Path("results"), description="folder of all outputs")
+    limit: ClipCount | None = Field(
+        None, ge=1, description="trial run: only the first clips of each collection", examples=[20]
     )
-    collections: dict[Name, Annotated[Collection, _as("path")]] = Field(
-        description="name: folder, or name: {path: folder, ...}", min_length=1
+    collections: dict[Name, _Collection] = Field(
+        description="name: folder, or name: {path: folder, ...}",
+        min_length=1,
+        examples=[{"kling": "clips/kling", "sora": {"path": "clips/sora", "match": "stem"}}],
     )
     prompts: Annotated[
-        dict[Name, Annotated[PromptSet, _as("path")]], BeforeValidator(_prompt_sets)
-    ] = Field({}, description="one file, or name: file, or name: {path: file, ...}")
-    models: Annotated[dict[Name, Model], BeforeValidator(_mapping)] = Field(
-        {"mini": Model()}, description="list of names, or name: {options}"
+        dict[Name, _PromptSet],
+        BeforeValidator(_prompt_sets, json_schema_input_type=str | dict[Name, _PromptSet]),
+    ] = Field(
+        {},
+        description="one file, or name: file, or name: {path: file, ...}",
+        examples=["prompts.json", {"short": "short.csv", "long": "long.csv"}],
     )
-    tasks: list[Literal[TASKS]] = Field(  # type: ignore[valid-type]
-        list(TASKS), description="what to measure (`concord tasks`)"
+    models: Annotated[
+        dict[Name, Model],
+        BeforeValidator(
+            _mapping, json_schema_input_type=str | list[Name] | dict[Name, Model | None]
+        ),
+    ] = Field(
+        {"mini": Model()},
+        description="list of names, or name: {options}",
+        examples=[["mini"], {"mini": {"frames": 4}}],
     )
+    tasks: Annotated[
+        list[Task],
+        AfterValidator(_once),
+        BeforeValidator(_listed, json_schema_input_type=Task | list[Task]),
+    ] = Field(list(TASKS), min_length=1, description="what to measure (`concord tasks`)")
     compare: list[tuple[Name, Name]] | None = Field(
-        None, description="pairs of collections to compare; default: all pairs that share prompts"
+        None,
+        description="pairs of collections to compare; default: all pairs that share prompts",
+        examples=[[["kling", "sora"]]],
     )
     audio: Audio = Field(Audio(), description="the audio gate")
     media: Media = Field(Media(), description="proxies, waves and measurements")
     clips: Clips = Field(Clips(), description="division into jobs")
     statistics: Statistics = Field(Statistics(), description="intervals and tests")
     report: Report = Field(Report(), description="the page")
-
-    @model_validator(mode="after")
-    def _names_agree(self) -> "Config":
-        problems = []
-        for name, collection in self.collections.items():
-            if collection.prompts not in (None, "none", *self.prompts):
-                problems.append(
-                    f"collections.{name}.prompts: no prompt set named {collection.prompts!r}; "
-                    f"there is: {', '.join(self.prompts) or 'none'}"
-                )
-            if collection.prompts is None and len(self.prompts) > 1:
-                problems.append(
-                    f"collections.{name}.prompts: there are several prompt sets "
-                    f"({', '.join(self.prompts)}); name one, or none"
-                )
-        for a, b in self.compare or []:
-            problems += [
-                f"compare: no collection named {name!r}; there is: {', '.join(self.collections)}"
-                for name in (a, b)
-                if name not in self.collections
-            ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
 
     def prompt_set(self, collection: str) -> str | None:
         """Name of the prompt set of a collection; None if it has none."""
@@ -254,3 +324,10 @@ class Config(Section):
         if self.media.filter == "auto":
             return self.prompt_set(collection) is None
         return self.media.filter
+
+    def is_demo(self, collection: str) -> bool:
+        """Whether the workflow itself makes the clips of the collection."""
+        demo = Path(self.results, "demo").resolve()
+        return any(
+            path.resolve().is_relative_to(demo) for path in self.collections[collection].path
+        )

@@ -9,7 +9,9 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable
+from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,15 +41,7 @@ class Resume:
 
     def __enter__(self) -> "Resume":
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.journal.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise UserError(
-                f"{self.journal}: another process is still working on this shard; "
-                "wait for it or stop it, then run again"
-            ) from error
+        self._file = _open_locked(self.journal)
         self.done: dict[str, Row] = {row["key"]: row for row in self._read_previous()}
         self.done.update((row["key"], row) for row in self._read_journal())
         self._added = 0
@@ -103,6 +97,20 @@ class Resume:
             if row.get("key"):
                 rows.append(row)
         return rows
+
+
+def _open_locked(path: Path) -> BufferedRandom:
+    """Open a journal for this process alone, waiting for one that a killed run left working."""
+    while True:
+        file = path.open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{path}: waiting for a process of an earlier run", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file  # else the other process has finished and removed this journal
+        file.close()
 
 
 def forget(output: Path, table: Table, unwanted: Callable[[Row], bool]) -> int:

@@ -1,0 +1,41 @@
+"""Concord: how well do video, audio and text agree?
+
+Reads config.yaml (or the file of --configfile), plans which shards are new or changed, and leaves
+tables, exports and a page in the results folder.
+"""
+
+import os
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])
+)
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/clips.smk"
+include: "rules/media.smk"
+include: "rules/embeddings.smk"
+include: "rules/training.smk"
+include: "rules/scores.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """Everything the configuration asks for."""
+    default_target: True
+    input:
+        "<results>/tables/summary.parquet",
+        "<results>/exports/summary.json",
+        "<results>/report/index.html",
+        cleanup_mark,
+
+
+onsuccess:
+    print_results()

@@ -1,0 +1,90 @@
+"""Where everything lies under the results folder, and what a configuration asks to be made."""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from concord.clips import shards, text_shards
+from concord.config import Config
+from concord.models.base import MODALITIES, Modality, ModelSpec
+from concord.scores.tasks import applies, needs
+
+SIGNAL = "signal"
+"""Stands for the model in the paths of scores that need none."""
+
+
+class Layout:
+    """The paths of one configuration's files; lists of shards come from the written plan."""
+
+    def __init__(self, config: Config, specs: Mapping[str, ModelSpec]) -> None:
+        self.config, self.specs, self.results = config, specs, config.results
+
+    def clips(self, collection: str) -> Path:
+        """The table of clips and prompts of a collection."""
+        return self.results / "clips" / collection / "clips.parquet"
+
+    def media(self, collection: str) -> list[Path]:
+        """The media tables of a collection, a file a shard."""
+        folder = self.results / "media" / collection
+        return [folder / shard / "media.parquet" for shard in shards(self.config, collection)]
+
+    def synchrony(self, collection: str) -> list[Path]:
+        """The synchrony tables of a collection, a file a shard."""
+        folder = self.results / "synchrony" / collection
+        return [folder / f"{shard}.parquet" for shard in shards(self.config, collection)]
+
+    def embeddings(self, model: str, modality: Modality, collection: str) -> list[Path]:
+        """The embedding tables of a collection's clips or, for text, of its prompts."""
+        folder = self.results / "embeddings" / model / modality
+        if modality != "text":
+            names = shards(self.config, collection)
+            return [folder / collection / f"{shard}.parquet" for shard in names]
+        prompt_set = self.config.prompt_set(collection)
+        if prompt_set is None:
+            return []
+        names = text_shards(self.config, prompt_set)
+        return [folder / prompt_set / f"{shard}.parquet" for shard in names]
+
+    def score(self, task: str, model: str, collection: str) -> Path:
+        """The table of one task's scores."""
+        return self.results / "scores" / task / model / f"{collection}.parquet"
+
+    def needed(self, task: str, model: str, collection: str) -> dict[Modality, list[Path]]:
+        """The embedding tables a task reads, by modality; none where it does not need one."""
+        modalities = needs(task, self.specs[model].modalities)
+        return {
+            modality: self.embeddings(model, modality, collection) if modality in modalities else []
+            for modality in MODALITIES
+        }
+
+    def score_parameters(self, task: str) -> dict[str, Any]:
+        """What of the configuration decides a task's scores, beside its inputs."""
+        parameters: dict[str, Any] = {}
+        if task != "video_text":
+            parameters["audio"] = self.config.audio.model_dump()
+        if task == "retrieval":
+            parameters["seed"] = self.config.statistics.seed
+        return parameters
+
+    def everything(self, collection: str) -> list[Path]:
+        """Every table that the summary of a collection rests on."""
+        files = [self.clips(collection), *self.media(collection)]
+        for task, model in self.scored(collection):
+            files.append(self.score(task, model, collection))
+            if task == "synchrony":
+                files += self.synchrony(collection)
+            else:
+                files += chain(*self.needed(task, model, collection).values())
+        return files
+
+    def scored(self, collection: str) -> Iterator[tuple[str, str]]:
+        """(task, model) of everything that can be scored on a collection."""
+        has_prompts = self.config.prompt_set(collection) is not None
+        for task in self.config.tasks:
+            if task == "synchrony":
+                yield task, SIGNAL
+                continue
+            for model, spec in self.specs.items():
+                if applies(task, spec.modalities, has_prompts):
+                    yield task, model

@@ -1,0 +1,48 @@
+"""What the Snakefile asks of the machine: the lock of a results folder, processors, memory."""
+
+import os
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from concord.errors import UserError
+
+_held: dict[Path, FileLock] = {}
+
+
+def lock_results(results: Path) -> None:
+    """Hold the results folder until this process ends, however it ends.
+
+    Raises UserError when another process holds it.
+    """
+    path = results.resolve() / ".lock"
+    if path in _held:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"{results}: another run is writing to this folder; wait until it ends, "
+            "or set `results:` to another folder"
+        ) from error
+    _held[path] = lock
+
+
+def count_gpus() -> int:
+    """GPUs of this machine that the process may use, without loading a GPU library."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def memory_mb() -> int:
+    """Memory of this machine, or of the control group it runs in, in MB."""
+    total: int = psutil.virtual_memory().total
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        total = min(total, int(text))
+    return total // 10**6

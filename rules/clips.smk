@@ -1,0 +1,22 @@
+"""Clips: the plan files come from the parse (common.smk); this makes the demo's clips.
+
+Needs: nothing. Leaves: <results>/demo/.
+"""
+
+
+checkpoint make_demo:
+    """Make the three demo collections and their prompts."""
+    output:
+        prompts="<results>/demo/prompts.json",
+    log:
+        "<results>/logs/make_demo.log",
+    benchmark:
+        "<results>/benchmarks/make_demo.tsv"
+    threads: 8
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/media.yaml"
+    script:
+        "../scripts/make_demo.py"

@@ -1,0 +1,79 @@
+"""What every rule needs when the workflow is parsed.
+
+Needs: the configuration. Leaves: CONFIG, LAYOUT, SPECS and the plan files of the clips. Only the
+main process plans; the jobs it starts read what it wrote.
+"""
+
+import re
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from concord import clips, run
+from concord.errors import UserError
+from concord.layout import Layout
+from concord.load import check, load
+from concord.models import catalogue
+
+PLANNED = set()
+
+
+def or_stop(function, *arguments):
+    """The function's value; a user's mistake ends the run without a traceback."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+CONFIG = or_stop(load, config)
+SPECS = {name: or_stop(catalogue.spec, CONFIG, name) for name in CONFIG.models}
+LAYOUT = Layout(CONFIG, SPECS)
+GPUS = run.count_gpus()
+
+
+pathvars:
+    results=str(CONFIG.results),
+
+
+wildcard_constraints:
+    collection="|".join(map(re.escape, CONFIG.collections)),
+    prompt_set="|".join(map(re.escape, CONFIG.prompts)) or "none",
+    model="|".join(map(re.escape, [*CONFIG.models, "signal"])),
+    modality="video|audio",
+    shard=r"\d+",
+
+
+def uses_demo(collection):
+    """Whether a collection's clips are made by the workflow itself."""
+    demo = Path(CONFIG.results, "demo").resolve()
+    return any(path.resolve().is_relative_to(demo) for path in CONFIG.collections[collection].path)
+
+
+def plan(collections):
+    """Scan these collections, once a run, check them and write their plan files."""
+    todo = {name: CONFIG.collections[name] for name in collections if name not in PLANNED}
+    if not todo or not workflow.is_main_process:
+        return
+    part = CONFIG.model_copy(update={"collections": todo})
+    if problems := or_stop(check, part):
+        raise WorkflowError("\n".join(["The configuration has problems:", *problems]))
+    or_stop(clips.plan, part)
+    PLANNED.update(todo)
+
+
+def planned(collection):
+    """The collection's name, when its plan files are there; the demo's come with the demo."""
+    if uses_demo(collection):
+        checkpoints.make_demo.get()
+        plan([name for name in CONFIG.collections if uses_demo(name)])
+    return collection
+
+
+if workflow.is_main_process:
+    if not workflow.dryrun:
+        or_stop(run.lock_results, CONFIG.results)
+    for resource, amount in {"gpu": max(GPUS, 1), "mem_mb": run.memory_mb()}.items():
+        if resource not in workflow.global_resources:
+            workflow.register_resource(resource, amount)
+    plan([name for name in CONFIG.collections if not uses_demo(name)])

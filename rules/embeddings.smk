@@ -1,0 +1,61 @@
+"""Embeddings: one vector a clip and modality, one a prompt.
+
+Needs: media tables with their proxies and waves, or the texts of a prompt set.
+Leaves: <results>/embeddings/{model}/{video,audio,text}/.
+"""
+
+
+def model_memory_mb(wildcards, attempt):
+    """Memory of an embedding job: the catalogue's, more at every attempt."""
+    return SPECS[wildcards.model].memory_mb * attempt
+
+
+def model_threads(wildcards):
+    """Decoders beside a GPU; without one the network itself uses all cores."""
+    return CONFIG.models[wildcards.model].workers if GPUS else workflow.cores or 64
+
+
+rule embed_media:
+    """Embed the pictures or the sounds of one shard that are new or changed."""
+    input:
+        media="<results>/media/{collection}/{shard}/media.parquet",
+    output:
+        embeddings="<results>/embeddings/{model}/{modality}/{collection}/{shard}.parquet",
+    params:
+        protocol=lambda w: SPECS[w.model].protocol(w.modality),
+    log:
+        "<results>/logs/embed_media/{model}.{modality}.{collection}.{shard}.log",
+    benchmark:
+        "<results>/benchmarks/embed_media/{model}.{modality}.{collection}.{shard}.tsv"
+    threads: model_threads
+    resources:
+        gpu=1,
+        mem_mb=model_memory_mb,
+        runtime=lambda w, attempt: 240 * attempt,
+    conda:
+        "../envs/models.yaml"
+    script:
+        "../scripts/embed_media.py"
+
+
+rule embed_texts:
+    """Embed the prompts of one shard that are new."""
+    input:
+        texts="<results>/prompts/{prompt_set}/plan/{shard}.parquet",
+    output:
+        embeddings="<results>/embeddings/{model}/text/{prompt_set}/{shard}.parquet",
+    params:
+        protocol=lambda w: SPECS[w.model].protocol("text"),
+    log:
+        "<results>/logs/embed_texts/{model}.{prompt_set}.{shard}.log",
+    benchmark:
+        "<results>/benchmarks/embed_texts/{model}.{prompt_set}.{shard}.tsv"
+    threads: model_threads
+    resources:
+        gpu=1,
+        mem_mb=model_memory_mb,
+        runtime=lambda w, attempt: 60 * attempt,
+    conda:
+        "../envs/models.yaml"
+    script:
+        "../scripts/embed_texts.py"

@@ -1,0 +1,80 @@
+"""Scores: one row a clip, or one a query.
+
+Needs: clips, media and embedding tables of a collection. Leaves: <results>/synchrony/ and
+<results>/scores/{task}/{model}/{collection}.parquet.
+"""
+
+from concord.scores.synchrony import synchrony_protocol
+
+
+rule measure_synchrony:
+    """Compare sound onsets with motion in one shard's clips that are new or changed."""
+    input:
+        media="<results>/media/{collection}/{shard}/media.parquet",
+    output:
+        synchrony="<results>/synchrony/{collection}/{shard}.parquet",
+    params:
+        protocol=synchrony_protocol(),
+    log:
+        "<results>/logs/measure_synchrony/{collection}.{shard}.log",
+    benchmark:
+        "<results>/benchmarks/measure_synchrony/{collection}.{shard}.tsv"
+    threads: CONFIG.media.workers
+    resources:
+        mem_mb=lambda w, threads: 500 + 300 * threads,
+        runtime=lambda w, attempt: 120 * attempt,
+    conda:
+        "../envs/media.yaml"
+    script:
+        "../scripts/measure_synchrony.py"
+
+
+rule score_synchrony:
+    """Gather the synchrony of a collection's clips."""
+    input:
+        clips=lambda w: LAYOUT.clips(planned(w.collection)),
+        media=lambda w: LAYOUT.media(planned(w.collection)),
+        synchrony=lambda w: LAYOUT.synchrony(planned(w.collection)),
+    output:
+        scores="<results>/scores/synchrony/signal/{collection}.parquet",
+    params:
+        protocol=LAYOUT.score_parameters("synchrony"),
+    log:
+        "<results>/logs/score_synchrony/{collection}.log",
+    benchmark:
+        "<results>/benchmarks/score_synchrony/{collection}.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../envs/media.yaml"
+    script:
+        "../scripts/score_synchrony.py"
+
+
+rule score_task:
+    """Score a collection's clips, or its queries, by one model."""
+    input:
+        clips=lambda w: LAYOUT.clips(planned(w.collection)),
+        media=lambda w: LAYOUT.media(planned(w.collection)),
+        video=lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))["video"],
+        audio=lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))["audio"],
+        text=lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))["text"],
+    output:
+        scores="<results>/scores/{task}/{model}/{collection}.parquet",
+    params:
+        protocol=lambda w: LAYOUT.score_parameters(w.task),
+    log:
+        "<results>/logs/score_task/{task}.{model}.{collection}.log",
+    benchmark:
+        "<results>/benchmarks/score_task/{task}.{model}.{collection}.tsv"
+    wildcard_constraints:
+        task="video_text|audio_text|av_consistency|retrieval",
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    conda:
+        "../envs/models.yaml"
+    script:
+        "../scripts/score_task.py"

@@ -1,0 +1,26 @@
+"""Training: the embedded default model.
+
+Needs: nothing; the clips are made as they are needed. Leaves: <results>/training/mini/.
+"""
+
+
+rule train_mini:
+    """Train concord-mini anew, as the shipped weights were."""
+    output:
+        weights="<results>/training/mini/mini.safetensors",
+        metrics="<results>/training/mini/metrics.csv",
+    params:
+        seed=CONFIG.statistics.seed,
+    log:
+        "<results>/logs/train_mini.log",
+    benchmark:
+        "<results>/benchmarks/train_mini.tsv"
+    threads: workflow.cores or 8
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=120,
+    conda:
+        "../envs/models.yaml"
+    script:
+        "../scripts/train_mini.py"

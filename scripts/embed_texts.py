@@ -1,0 +1,19 @@
+"""Rule embed_texts: embed the prompts of one shard."""
+
+from pathlib import Path
+
+from concord.load import load
+from concord.models.catalogue import spec
+from concord.models.shard import embed_texts
+
+from concord.logs import log_to
+
+with log_to(snakemake.log[0]):
+    config = load(snakemake.config)
+    name = snakemake.wildcards.model
+    embed_texts(
+        Path(snakemake.input.texts),
+        Path(snakemake.output.embeddings),
+        spec(config, name),
+        batch_size=config.models[name].batch_size,
+    )

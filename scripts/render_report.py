@@ -1,0 +1,15 @@
+"""Rule render_report: write the page."""
+
+from pathlib import Path
+
+from concord.load import load
+from concord.report.page import render
+
+from concord.logs import log_to
+
+with log_to(snakemake.log[0]):
+    render(
+        load(snakemake.config),
+        Path(snakemake.input[0]).parent,
+        Path(snakemake.output.page),
+    )

@@ -1,0 +1,25 @@
+"""Rule score_task: score a collection's clips or queries by one model."""
+
+from pathlib import Path
+
+from concord.load import load
+from concord.scores.gather import score
+
+from concord.logs import log_to
+from concord.models.base import MODALITIES
+
+with log_to(snakemake.log[0]):
+    score(
+        snakemake.wildcards.task,
+        Path(snakemake.output.scores),
+        collection=snakemake.wildcards.collection,
+        clips=Path(snakemake.input.clips),
+        media=[Path(file) for file in snakemake.input.media],
+        embeddings={
+            modality: [Path(file) for file in snakemake.input[modality]]
+            for modality in MODALITIES
+            if snakemake.input.get(modality)
+        },
+        audio=snakemake.params.protocol.get("audio"),
+        statistics=load(snakemake.config).statistics.model_dump(),
+    )

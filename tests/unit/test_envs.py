@@ -1,0 +1,29 @@
+"""The conda environments and the lock name the same versions, and the lock names no host."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ENVS = Path(__file__).resolve().parents[2] / "envs"
+LOCK = (ENVS / "requirements.lock").read_text()
+PIN = re.compile(r"^([a-z0-9-]+)==([^ ;\\\n]+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", sorted(ENVS.glob("*.yaml")), ids=lambda p: p.name)
+def test_conda_pins_are_the_locks(path: Path) -> None:
+    packages = yaml.safe_load(path.read_text())["dependencies"]
+    (pip,) = (package["pip"] for package in packages if isinstance(package, dict))
+    locked = set(PIN.findall(LOCK))
+    assert {tuple(pin.split("==")) for pin in pip} <= locked
+
+
+def test_the_lock_has_hashes_and_no_hosts() -> None:
+    assert "://" not in LOCK
+    assert len(PIN.findall(LOCK)) <= LOCK.count("--hash=sha256:")
+
+
+def test_every_direct_requirement_is_locked() -> None:
+    wanted = re.findall(r"^([a-z0-9_-]+)", (ENVS / "requirements.in").read_text(), re.MULTILINE)
+    assert {name.replace("_", "-") for name in wanted} <= {name for name, _ in PIN.findall(LOCK)}

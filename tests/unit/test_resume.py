@@ -1,0 +1,108 @@
+"""A shard's finished rows survive kills, damage and changed members."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from concord.errors import UserError
+from concord.resume import Resume, forget
+from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
+
+
+def row(key: str, value: float = 1.0) -> dict:
+    vector = np.array([value, 2], dtype=np.float32)
+    return {"id": f"clip {key}", "key": key, "status": "ok", "views": 1, "embedding": vector}
+
+
+def run_shard(output: Path, keys: list[str]) -> list[str]:
+    """Work off a shard; returns the keys that had to be processed."""
+    processed = []
+    with Resume(output, EMBEDDINGS) as resume:
+        for key in keys:
+            if key not in resume.done:
+                processed.append(key)
+                resume.add(row(key, float(len(key))))
+        resume.finish(keys)
+    return processed
+
+
+def test_only_new_keys_are_processed_and_dropped_keys_leave(tmp_path: Path) -> None:
+    output = tmp_path / "0000.parquet"
+    assert run_shard(output, ["a", "b", "c"]) == ["a", "b", "c"]
+    output.unlink()  # as Snakemake does before it runs a job
+    assert run_shard(output, ["a", "c", "dd"]) == ["dd"]
+    table = read_table(output, EMBEDDINGS)
+    assert table["key"].to_pylist() == ["a", "c", "dd"]
+    assert table["embedding"].to_pylist() == [[1, 2], [1, 2], [2, 2]]
+    assert read_metadata(output)["run"] == {"processed": 1, "reused": 2}
+    assert run_shard(output, ["b"]) == ["b"], "a dropped row must not come back"
+
+
+def test_a_killed_process_loses_no_finished_row(tmp_path: Path) -> None:
+    output = tmp_path / "0000.parquet"
+    code = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from test_resume import row
+        from concord.resume import Resume
+        from concord.tables import EMBEDDINGS
+        with Resume(Path({str(output)!r}), EMBEDDINGS) as resume:
+            resume.add(row("a")); resume.add(row("b"))
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not output.exists()
+    with (tmp_path / ".0000.parquet.journal").open("ab") as journal:
+        journal.write(b'{"id": "torn", "key": "c", "sta')
+    assert run_shard(output, ["a", "b", "c"]) == ["c"]
+    assert not (tmp_path / ".0000.parquet.journal").exists()
+
+
+def test_a_damaged_memory_means_more_work_not_an_error(tmp_path: Path) -> None:
+    output = tmp_path / "0000.parquet"
+    run_shard(output, ["a"])
+    (tmp_path / ".0000.parquet.previous").write_bytes(b"PAR1 no longer")
+    output.unlink()
+    (tmp_path / ".0000.parquet.journal").write_text('{"key": "a", "no_such_column": 1}\n')
+    assert run_shard(output, ["a"]) == ["a"]
+
+
+def test_forgotten_rows_are_done_again(tmp_path: Path) -> None:
+    output = tmp_path / "0000.parquet"
+    run_shard(output, ["a", "b"])
+    assert forget(output, EMBEDDINGS, lambda r: r["key"] == "b") == 1
+    assert not output.exists()
+    assert run_shard(output, ["a", "b"]) == ["b"]
+    assert forget(output, EMBEDDINGS, lambda r: False) == 0
+    assert output.exists()
+
+
+def test_a_table_is_refused_for_another(tmp_path: Path) -> None:
+    from concord.tables import MEDIA
+
+    path = tmp_path / "x.parquet"
+    write_table(path, EMBEDDINGS, [row("a")])
+    with pytest.raises(UserError, match="expected table media version 1"):
+        read_table(path, MEDIA)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"x\.parquet: cannot be read as Parquet"):
+        read_table(path, EMBEDDINGS)
+
+
+def test_undeclared_columns_and_reasons_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such columns"):
+        write_table(tmp_path / "x", EMBEDDINGS, [{"id": "a", "colour": "red"}])
+    with pytest.raises(ValueError, match="undeclared reasons"):
+        write_table(tmp_path / "x", EMBEDDINGS, [{"id": "a", "reason": "tired"}])
+    assert not list(tmp_path.iterdir()), "a refused table leaves nothing behind"

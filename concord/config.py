@@ -18,6 +18,10 @@ from pydantic import (
 )
 
 
+def _holds_number(annotation: Any) -> bool:
+    return annotation in (int, float) or any(map(_holds_number, get_args(annotation)))
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values do not change."""
 
@@ -36,7 +40,7 @@ class Section(BaseModel):
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """YAML reads yes, on and true alike; as a number they would pass for 1."""
         annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
+        if isinstance(value, bool) and _holds_number(annotation):
             raise ValueError("Input should be a number")
         return value
 
@@ -79,12 +83,12 @@ def _once(values: list[Any]) -> list[Any]:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-File = Annotated[Path, BeforeValidator(_path, json_schema_input_type=str)]
+File = Annotated[Path, BeforeValidator(_path, json_schema_input_type=Path)]
 Files = Annotated[
     list[File],
     Field(min_length=1),
     AfterValidator(_once),
-    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+    BeforeValidator(_listed, json_schema_input_type=Path | list[Path]),
 ]
 
 
@@ -196,18 +200,18 @@ class Audio(Section):
         "audible",
         description="audible: a stream louder than silence_db; stream: a stream; none: no gate",
     )
-    silence_db: Level = Field(-60, le=0, description="mean volume at or below this is silence")
+    silence_db: Level = Field(
+        -60, le=0, description="a clip whose mean volume is at or below this is silent"
+    )
 
 
 class Model(Section):
     """One model under one protocol; another protocol is another entry with another name."""
 
-    entry: str | None = Field(
-        None, description="entry of the catalogue (`concord models`); default: the model's name"
-    )
+    entry: str | None = Field(None, description="entry of the catalogue; default: the model's name")
     checkpoint: File | None = Field(None, description="local weights instead of the entry's")
     sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="expected SHA-256 of the weights"
+        None, pattern=r"^[0-9A-Fa-f]{64}$", description="expected SHA-256 of the weights"
     )
     architecture: str | None = Field(None, description="open_clip: architecture name")
     pretrained: str | None = Field(None, description="open_clip: pretrained tag")
@@ -262,8 +266,8 @@ def _prompt_sets(value: Any) -> Any:
     return {"prompts": value} if isinstance(value, str | Path) else value
 
 
-_Collection = Annotated[Collection, _as("path", Collection, str | list[str])]
-_PromptSet = Annotated[PromptSet, _as("path", PromptSet, str)]
+_Collection = Annotated[Collection, _as("path", Collection, Path | list[Path])]
+_PromptSet = Annotated[PromptSet, _as("path", PromptSet, Path)]
 
 
 class Config(Section):
@@ -280,7 +284,7 @@ class Config(Section):
     )
     prompts: Annotated[
         dict[Name, _PromptSet],
-        BeforeValidator(_prompt_sets, json_schema_input_type=str | dict[Name, _PromptSet]),
+        BeforeValidator(_prompt_sets, json_schema_input_type=Path | dict[Name, _PromptSet]),
     ] = Field(
         {},
         description="one file, or name: file, or name: {path: file, ...}",
@@ -293,14 +297,19 @@ class Config(Section):
         ),
     ] = Field(
         {"mini": Model()},
-        description="list of names, or name: {options}",
+        description="list of names, or name: {options}; `python -m concord models` lists them with "
+        "their licences (mini: Concord's own)",
         examples=[["mini"], {"mini": {"frames": 4}}],
     )
     tasks: Annotated[
         list[Task],
         AfterValidator(_once),
         BeforeValidator(_listed, json_schema_input_type=Task | list[Task]),
-    ] = Field(list(TASKS), min_length=1, description="what to measure (`concord tasks`)")
+    ] = Field(
+        list(TASKS),
+        min_length=1,
+        description="what to measure; `python -m concord tasks` explains each",
+    )
     compare: list[tuple[Name, Name]] | None = Field(
         None,
         description="pairs of collections to compare; default: all pairs that share prompts",

@@ -1,8 +1,22 @@
 """The one exception for mistakes a user can mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
-    """A mistake in the configuration or the inputs; its text is shown without a traceback.
+    """One or more mistakes in the configuration or the inputs, shown without a traceback.
 
-    The text names the file or configuration key, what was found, what was expected and what to do.
+    Each argument is one mistake. Its text names the file or configuration key, what was found,
+    what was expected and what to do.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`; did you mean X?` for the option closest to `word`, or nothing if none is close."""
+    names = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""

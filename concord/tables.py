@@ -16,13 +16,16 @@ STATUSES = ("ok", "skipped", "failed")
 REASONS = {
     "not_media": "the file is neither video nor audio by its extension",
     "name_not_utf8": "the file name is not valid UTF-8",
+    "hidden": "the file name begins with a dot",
+    "not_a_file": "neither a file nor a link to one",
+    "unpaired": "a separate sound file that no clip belongs to",
     "no_prompt": "no prompt belongs to the clip",
     "empty_prompt": "the prompt is there, but has no text",
     "no_clip": "no clip belongs to the prompt",
     "ambiguous": "several prompts or files fit equally well, so none was chosen",
-    "duplicate": "another file was chosen for the same prompt",
+    "duplicate": "another file was chosen in its place",
     "left_out": "left out by media.skip_count",
-    "missing": "the file is named in a manifest, but does not exist",
+    "missing": "a manifest names the file or a link points to it, but it does not exist",
     "unreadable": "no stream in the file can be read",
     "no_video_stream": "the file has no moving picture (an attached cover is not one)",
     "no_audio_stream": "the file has no sound stream",
@@ -321,6 +324,20 @@ def write_table(
     data = data.replace_schema_metadata({"concord": json.dumps(note, ensure_ascii=False)})
     with atomic_path(path) as temporary:
         pq.write_table(data, temporary, compression="zstd")
+
+
+def write_table_if_changed(path: Path, table: Table, data: pa.Table) -> bool:
+    """Write a Parquet file atomically unless it already holds these rows; says whether it wrote.
+
+    What cannot be read as this table is replaced.
+    """
+    try:
+        if path.exists() and read_table(path, table).equals(data):
+            return False
+    except UserError:
+        pass
+    write_table(path, table, data)
+    return True
 
 
 def read_table(path: Path, table: Table, columns: list[str] | None = None) -> pa.Table:

@@ -1,0 +1,156 @@
+"""Which prompt belongs to which file."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+
+from concord.clips.scan import EXTENSIONS, KINDS, bare, extension_of, stem_of
+
+Method = Literal["column", "index", "stem"]
+
+_PATTERN = re.compile(r"(sample_|video_|audio_|)(-?[0-9]{1,18})")
+_EXTENSION_RANK = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
+_AMBIGUOUS = -1
+
+
+@dataclass
+class Matches:
+    """For each file the row of its prompt, or the reason why it has none.
+
+    `lonely` says why a prompt (by its row) has no file: no_clip or ambiguous.
+    """
+
+    prompt: list[int | None]
+    reason: list[str | None]
+    lonely: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return sum(row is not None for row in self.prompt)
+
+
+def match_prompts(
+    found: pa.Table, eligible: list[bool], prompts: pa.Table, method: Method
+) -> Matches:
+    """Match the eligible rows of FOUND to the rows of PROMPTS by one method.
+
+    By index, one file is chosen a prompt; by stem or column, a prompt may have several.
+    """
+    if method == "index":
+        matches = _by_index(found, eligible, prompts)
+    elif method == "stem":
+        matches = _by_stem(found, eligible, prompts)
+    else:
+        rows = _rows(prompts["index"].to_pylist())
+        labels = found["index"].to_pylist()
+        matches = _assigned(
+            [rows.get(x) if ok else None for x, ok in zip(labels, eligible, strict=True)]
+        )
+    taken = set(matches.prompt)
+    for row in range(len(prompts)):
+        if row not in taken:
+            matches.lonely.setdefault(row, "no_clip")
+    return matches
+
+
+def index_in_name(stem: str, kind: str) -> tuple[int, int] | None:
+    """The prompt index in a file stem, and the rank of the pattern it fits; None if it fits none.
+
+    The patterns, first to last: sample_%04d, sample_%d, %04d, %d, and video_%04d, video_%d for
+    video or audio_%04d, audio_%d for audio.
+    """
+    fits = _PATTERN.fullmatch(stem)
+    if not fits:
+        return None
+    prefix, digits = fits.groups()
+    index = int(digits)
+    rank = {"sample_": 0, "": 2, f"{kind}_": 4}.get(prefix)
+    if rank is None or digits not in (f"{index:04d}", str(index)):
+        return None
+    return index, rank + (digits != f"{index:04d}")
+
+
+def extension_rank(path: str) -> int:
+    """Earlier extensions first, lower case before upper case."""
+    extension = extension_of(path)
+    lower = extension.lower()
+    return 2 * _EXTENSION_RANK.get(lower, len(EXTENSIONS)) + (lower != extension)
+
+
+def composed(text: str) -> str:
+    """The text with accents composed, as some file systems decompose them."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _by_index(found: pa.Table, eligible: list[bool], prompts: pa.Table) -> Matches:
+    rows = _rows(prompts["index"].to_pylist())
+    fits: list[int | None] = [None] * len(found)
+    best: dict[int, tuple[tuple[int, ...], int]] = {}
+    tied: set[int] = set()
+    sizes = found["size"].to_pylist()
+    for at, path, kind in _files(found, eligible):
+        named = index_in_name(stem_of(path), kind)
+        if named is None or (row := rows.get(named[0])) is None:
+            continue
+        fits[at] = row
+        rank = (sizes[at] is None, kind != "video", named[1], extension_rank(path))
+        if row not in best or rank < best[row][0]:
+            best[row] = (rank, at)
+            tied.discard(row)
+        elif rank == best[row][0]:
+            tied.add(row)
+    prompt: list[int | None] = [None] * len(found)
+    reason: list[str | None] = ["no_prompt"] * len(found)
+    for at, fit in enumerate(fits):
+        if fit is None:
+            continue
+        if fit in tied:
+            reason[at] = "ambiguous"
+        elif best[fit][1] != at:
+            reason[at] = "duplicate"
+        else:
+            prompt[at], reason[at] = fit, None
+    return Matches(prompt, reason, dict.fromkeys(tied, "ambiguous"))
+
+
+def _by_stem(found: pa.Table, eligible: list[bool], prompts: pa.Table) -> Matches:
+    """By the prompts' stem column: a file's stem, or its path below the folder if it has a /."""
+    exact: dict[str, int] = {}
+    loose: dict[str, int] = {}
+    for at, label in enumerate(prompts["stem"].to_pylist()):
+        if label:
+            name = bare(label) if extension_of(label).lower() in KINDS else label
+            exact[name] = _AMBIGUOUS if name in exact else at
+            loose[composed(name)] = _AMBIGUOUS if composed(name) in loose else at
+    prompt: list[int | None] = [None] * len(found)
+    clip_ids = found["clip_id"]
+    for at, path, _ in _files(found, eligible):
+        for name in (stem_of(path), bare(clip_ids[at].as_py())):
+            row = exact.get(name, loose.get(composed(name)))
+            if row is not None:
+                prompt[at] = row
+                break
+    return _assigned(prompt)
+
+
+def _assigned(prompt: list[int | None]) -> Matches:
+    """Matches of files whose prompt row is known, is not, or is _AMBIGUOUS."""
+    reasons = {None: "no_prompt", _AMBIGUOUS: "ambiguous"}
+    reason = [reasons.get(row) for row in prompt]
+    return Matches([None if row == _AMBIGUOUS else row for row in prompt], reason)
+
+
+def _rows(values: list[int]) -> dict[int, int]:
+    return {value: row for row, value in enumerate(values)}
+
+
+def _files(found: pa.Table, eligible: list[bool]) -> Iterator[tuple[int, str, str]]:
+    """Row, path and kind of the eligible files."""
+    paths, kinds = found["path"].to_pylist(), found["kind"].to_pylist()
+    for at, (path, kind, ok) in enumerate(zip(paths, kinds, eligible, strict=True)):
+        if ok:
+            yield at, path, kind

@@ -1,0 +1,173 @@
+"""Lists that users write: JSON, JSONL, CSV and Parquet as columns, with clear errors."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from concord.errors import UserError, did_you_mean
+
+SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
+_SHOWN = 5
+
+
+@dataclass
+class Records:
+    """Some columns of a list.
+
+    `names` are all the columns there are, `columns` the values of those that were asked for, and
+    `lines` where each row stands in the file, counted as `unit` (line or row) from 1.
+    """
+
+    path: Path
+    unit: str
+    names: list[str]
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    lines: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, row: int) -> str:
+        return f"{self.path}, {self.unit} {self.lines[row]}"
+
+    def missing(self, column: str) -> str:
+        """The text of the mistake that `column` is not there."""
+        there = ", ".join(self.names) or "none"
+        hint = did_you_mean(column, self.names)
+        return f"{self.path}: no column {column!r}; there is: {there}{hint}"
+
+
+def read_records(path: Path, columns: Iterable[str]) -> Records:
+    """Read those of `columns` that a JSON list, JSONL, CSV, TSV or Parquet file has.
+
+    Text is UTF-8, with or without a byte-order mark. CSV values are text, others keep their type.
+    Raises UserError with file, line and what was expected.
+    """
+    wanted = set(columns)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    with _explained(path):
+        if suffix == ".parquet":
+            return _parquet(path, wanted)
+        text = path.read_text(encoding="utf-8-sig")
+    if suffix == ".json":
+        return _objects(path, _items(path, text), "row", wanted)
+    if suffix == ".jsonl":
+        return _objects(path, _lines(path, text), "line", wanted)
+    return _delimited(path, text, wanted)
+
+
+def shown(problems: list[str]) -> list[str]:
+    """The first few of many mistakes of one file, and how many more there are."""
+    more = len(problems) - _SHOWN
+    return problems if more <= 0 else [*problems[:_SHOWN], f"... and {more} more like these"]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: expected UTF-8, found byte 0x{error.object[error.start]:02x} at offset "
+            f"{error.start}; save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def _parquet(path: Path, wanted: set[str]) -> Records:
+    with pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        data = file.read([name for name in names if name in wanted])
+        rows = file.metadata.num_rows
+    columns = {name: data[name].to_pylist() for name in data.column_names}
+    return Records(path, "row", names, columns, range(1, rows + 1))
+
+
+def _items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        advice = "; if it holds one object a line, name it .jsonl" if error.pos else ""
+        raise UserError(
+            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: "
+            f"{error.msg}{advice}"
+        ) from error
+    if not isinstance(items, list):
+        raise UserError(f"{path}: expected a JSON list of objects, found {_kind(items)}")
+    yield from enumerate(items, start=1)
+
+
+def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{path}, line {number}: not valid JSON: {error.msg}; "
+                    "expected one object a line"
+                ) from error
+
+
+def _objects(path: Path, items: Iterable[tuple[int, Any]], unit: str, wanted: set[str]) -> Records:
+    names: dict[str, None] = {}
+    lines: list[int] = []
+    rows: list[dict[str, Any]] = []
+    for number, item in items:
+        if not isinstance(item, dict):
+            raise UserError(f"{path}, {unit} {number}: expected an object, found {_kind(item)}")
+        names.update(dict.fromkeys(item))
+        lines.append(number)
+        rows.append(item)
+    columns = {name: [row.get(name) for row in rows] for name in names if name in wanted}
+    return Records(path, unit, list(names), columns, lines)
+
+
+def _delimited(path: Path, text: str, wanted: set[str]) -> Records:
+    head = text.lstrip().split("\n", 1)[0]
+    delimiter = max(",", ";", "\t", key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {start}: not valid CSV: {error}") from error
+    if not rows:
+        raise UserError(f"{path}: empty; expected a line with column names")
+    names = [name.strip() for name in rows[0]]
+    wrong = [
+        f"{path}, line {line}: expected {len(names)} fields, found {len(row)}; "
+        f"put quotes around texts that contain {delimiter!r}"
+        for line, row in zip(lines, rows, strict=True)
+        if len(row) != len(names)
+    ]
+    if wrong:
+        raise UserError(*shown(wrong))
+    columns = {
+        name: [row[at] for row in rows[1:]] for at, name in enumerate(names) if name in wanted
+    }
+    return Records(path, "line", names, columns, lines[1:])
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    return names.get(type(value), f"the value {value!r}")

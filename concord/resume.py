@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from concord.errors import UserError
 from concord.files import atomic_path
-from concord.tables import Table, read_metadata, read_table, to_arrow, write_table
+from concord.tables import Table, read_table, to_arrow, write_table
 
 Row = dict[str, Any]
 
@@ -36,8 +36,7 @@ class Resume:
         if "key" not in table.names:
             raise ValueError(f"{table.name} has no key column")
         self.output, self.table = output, table
-        self.previous = output.with_name(f".{output.name}.previous")
-        self.journal = output.with_name(f".{output.name}.journal")
+        self.previous, self.journal = _beside(output)
 
     def __enter__(self) -> "Resume":
         self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -53,16 +52,18 @@ class Resume:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if os.fstat(self._file.fileno()).st_size == 0 and _is_at(self._file, self.journal):
+            self.journal.unlink()
         self._file.close()
 
-    def add(self, row: Row) -> None:
-        """Record one finished row; after this call a kill no longer loses it."""
-        line = json.dumps(row, default=_encode, ensure_ascii=True) + "\n"
-        self._file.write(line.encode())
+    def add(self, *rows: Row) -> None:
+        """Record finished rows; after this call a kill no longer loses them."""
+        lines = (json.dumps(row, default=_encode, ensure_ascii=True) + "\n" for row in rows)
+        self._file.write("".join(lines).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.done[row["key"]] = row
-        self._added += 1
+        self.done.update((row["key"], row) for row in rows)
+        self._added += len(rows)
 
     def finish(self, keys: Iterable[str], **metadata: Any) -> None:
         """Write the table with the rows of `keys`, in that order, and drop all others."""
@@ -71,6 +72,20 @@ class Resume:
         write_table(self.output, self.table, rows, run=run, **metadata)
         _link(self.output, self.previous)
         self.journal.unlink()
+
+    def known(self) -> dict[str, Row]:
+        """The rows that are done, by key, and those of the output as it stands."""
+        published = _rows(read_table(self.output, self.table)) if self.output.exists() else []
+        return {row["key"]: row for row in published} | self.done
+
+    def forget(self, unwanted: Callable[[Row], bool]) -> int:
+        """Drop known rows, and with them the output; returns how many were dropped."""
+        known = self.known()
+        self.done = {key: row for key, row in known.items() if not unwanted(row)}
+        write_table(self.previous, self.table, self.done.values())
+        self._file.truncate(0)
+        self.output.unlink(missing_ok=True)
+        return len(known) - len(self.done)
 
     def _read_previous(self) -> list[Row]:
         if not self.previous.exists():
@@ -108,9 +123,21 @@ def _open_locked(path: Path) -> BufferedRandom:
         except BlockingIOError:
             print(f"{path}: waiting for a process of an earlier run", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+        if _is_at(file, path):
             return file  # else the other process has finished and removed this journal
         file.close()
+
+
+def _is_at(file: BufferedRandom, path: Path) -> bool:
+    return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+
+
+def finished_rows(output: Path, table: Table) -> list[Row]:
+    """All rows of a shard that are done, of an unfinished shard too; none if it never ran."""
+    if not any(path.exists() for path in (output, *_beside(output))):
+        return []
+    with Resume(output, table) as resume:
+        return list(resume.known().values())
 
 
 def forget(output: Path, table: Table, unwanted: Callable[[Row], bool]) -> int:
@@ -118,16 +145,18 @@ def forget(output: Path, table: Table, unwanted: Callable[[Row], bool]) -> int:
 
     Returns the number of dropped rows; nothing changes if it is 0.
     """
-    if not output.exists():
+    if not any(map(unwanted, finished_rows(output, table))):
         return 0
-    rows = _rows(read_table(output, table))
-    kept = [row for row in rows if not unwanted(row)]
-    if len(kept) < len(rows):
-        note = read_metadata(output)
-        previous = output.with_name(f".{output.name}.previous")
-        write_table(previous, table, kept, protocol=note.get("protocol"))
-        output.unlink()
-    return len(rows) - len(kept)
+    with Resume(output, table) as resume:
+        return resume.forget(unwanted)
+
+
+def _beside(output: Path) -> tuple[Path, Path]:
+    """The last finished table and the journal of an output."""
+    return (
+        output.with_name(f".{output.name}.previous"),
+        output.with_name(f".{output.name}.journal"),
+    )
 
 
 def _rows(data: pa.Table) -> list[Row]:

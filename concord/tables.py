@@ -131,6 +131,7 @@ MEDIA = Table(
         _CLIP_ID,
         _KEY,
         Column("path", _text, "absolute path of the original"),
+        Column("audio_path", _text, "absolute path of a separate sound file; null if none"),
         *_status("failed if neither picture nor sound can be used"),
         Column("video_status", _text, "ok, skipped or failed: the picture"),
         Column("video_reason", _text, "why the picture cannot be used; null when ok"),

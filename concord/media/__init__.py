@@ -1,0 +1,1 @@
+"""From an original clip to its proxy, its wave and its measurements."""

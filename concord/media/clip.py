@@ -1,0 +1,281 @@
+"""One clip: from the file to its row. Runs in a worker process, which may crash or be killed."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from concord.media.gate import gate
+from concord.media.measure import count_frames, share, wave_facts
+from concord.media.probe import Picture, Probe, Sound, probe
+from concord.media.transcode import (
+    BOTH,
+    PROXY,
+    WAVE,
+    Result,
+    Source,
+    ToolError,
+    add_sound,
+    link_inputs,
+    transcode,
+)
+
+Row = dict[str, Any]
+WORK_PREFIX = ".work-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know about a clip; all builtins, so that it travels as JSON.
+
+    `keys` are the row's key if transcoded and if kept from it by the gate. With `tree` the proxy is
+    also written there, with sound; with `only_tree` nothing else is done.
+    """
+
+    clip_id: str
+    path: str
+    audio_path: str | None
+    keys: tuple[str, str]
+    folder: str
+    protocol: dict[str, Any]
+    executable: str
+    timeout_s: float
+    tree: str | None = None
+    only_tree: bool = False
+
+    def row(self) -> Row:
+        """The columns that are known before the clip is opened."""
+        return {
+            "clip_id": self.clip_id,
+            "key": self.keys[0],
+            "path": self.path,
+            "audio_path": self.audio_path,
+            "reason": None,
+            "detail": None,
+            "duration_s": None,
+            "proxy": None,
+            "wave": None,
+        }
+
+
+def process(job: Job) -> Row:
+    """Measure and transcode one clip; returns its row of the media table.
+
+    The finished proxy and wave are moved to video/ and audio/ below `job.folder`, named by the
+    row's key. A clip's own faults are statuses of the row.
+    Raises MachineError if the machine is at fault.
+    """
+    row = job.row()
+    deadline = time.monotonic() + job.timeout_s
+    for path in (job.path, job.audio_path):
+        if path and not Path(path).exists():
+            return closed(row, "missing", path)
+    with _work_folder(Path(job.folder)) as folder:
+        try:
+            source = _open(job, row, folder)
+            if job.only_tree:
+                _write_tree(job, source, deadline)
+            else:
+                _make(job, row, source, deadline)
+        except MemoryError:
+            return closed(job.row(), "memory_limit")
+    return row
+
+
+def closed(row: Row, reason: str, detail: str | None = None) -> Row:
+    """The row of a clip of which nothing can be used, for one and the same reason."""
+    return row | {
+        "status": "failed",
+        "reason": reason,
+        "detail": detail,
+        "video_status": "failed",
+        "video_reason": reason,
+        "audio_status": "failed",
+        "audio_reason": reason,
+    }
+
+
+def gate_reason(row: Row, protocol: dict[str, Any]) -> str | None:
+    """Why the gate keeps a clip from being transcoded; None if it does not.
+
+    A clip of which nothing can be used fails for its own reason.
+    """
+    if not protocol["filter"]:
+        return None
+    usable = row["video_status"] == "ok" or row["audio_status"] == "ok"
+    if not usable and row["video_reason"] != "no_frames":
+        return None
+    return gate(row, protocol["require"], protocol["silence_db"])[1]
+
+
+def filtered(row: Row, reason: str, key: str) -> Row:
+    """The row as it is when the gate keeps the clip from being transcoded."""
+    changes: Row = {"status": "skipped", "reason": reason, "key": key}
+    changes |= dict.fromkeys(("proxy", "wave", "frames", "black_fraction", "frozen_fraction"))
+    if row["video_reason"] in (None, "no_frames"):
+        changes |= {"video_status": "skipped", "video_reason": reason, "duration_s": None}
+    return row | changes
+
+
+def _open(job: Job, row: Row, folder: Path) -> Source:
+    """Look into the files, choose streams, and fill in what the headers tell."""
+    names = link_inputs(folder, job.path, job.audio_path)
+    max_pixels = job.protocol["max_pixels"]
+    clip, damage = _probe(folder / names[0], max_pixels)
+    heard, heard_damage = _probe(folder / names[1], max_pixels) if names[1] else (clip, damage)
+    row["detail"] = damage or heard_damage
+    row["streams"] = clip.streams + (f" + {heard.streams}" if names[1] else "")
+    row["video_status"], row["video_reason"] = _picture_state(clip, max_pixels)
+    row["audio_status"], row["audio_reason"] = _sound_state(heard)
+    _describe(row, clip.picture, heard.sound)
+    return Source(
+        folder, names[0], names[1], clip.picture, heard.sound, clip.start_s, heard.start_s
+    )
+
+
+def _probe(path: Path, max_pixels: int) -> tuple[Probe, str | None]:
+    try:
+        return probe(path, max_pixels), None
+    except MemoryError:
+        raise
+    except (av.FFmpegError, OSError) as error:
+        return Probe("", 0.0, None, None), error.strerror
+
+
+def _picture_state(found: Probe, max_pixels: int) -> tuple[str, str | None]:
+    picture = found.picture
+    if picture is None:
+        return ("skipped", "no_video_stream") if found.sound else ("failed", "unreadable")
+    if picture.width * picture.height > max_pixels:
+        return "skipped", "too_large"
+    return ("ok", None) if picture.width and picture.height else ("failed", "no_frames")
+
+
+def _sound_state(found: Probe) -> tuple[str, str | None]:
+    if found.sound:
+        return "ok", None
+    return ("skipped", "no_audio_stream") if found.picture else ("failed", "unreadable")
+
+
+def _describe(row: Row, picture: Picture | None, sound: Sound | None) -> None:
+    if picture:
+        turned = picture.rotation in (90, 270)
+        row["width"] = picture.height if turned else picture.width
+        row["height"] = picture.width if turned else picture.height
+        row["fps"], row["rotation"] = picture.fps, picture.rotation
+        row["video_codec"], row["video_stream"] = picture.codec, picture.index
+    if sound:
+        row["audio_codec"], row["audio_stream"] = sound.codec, sound.index
+        row["sample_rate_hz"], row["channels"] = sound.sample_rate_hz, sound.channels
+
+
+def _make(job: Job, row: Row, source: Source, deadline: float) -> None:
+    """Transcode what can be used; under a filtering gate the picture waits for the sound."""
+    protocol = job.protocol
+    waiting = "".join(p for p, s in (("v", "video"), ("a", "audio")) if row[f"{s}_status"] == "ok")
+    steps = ["a", "v"] if protocol["filter"] and protocol["require"] != "none" else ["va"]
+    for step in steps:
+        if step == "v" and (reason := gate_reason(row, protocol)):
+            row.update(filtered(row, reason, job.keys[1]))
+            return
+        if parts := "".join(p for p in step if p in waiting):
+            result = transcode(source, protocol, job.executable, deadline, parts)
+            _settle(row, source, protocol, result, parts)
+    _finish(job, row, source, deadline)
+
+
+def _settle(row: Row, source: Source, protocol: dict[str, Any], result: Result, parts: str) -> None:
+    """Fill in what one ffmpeg call made and measured."""
+    notes = [row["detail"], result.log.damage]
+    row["detail"] = "; ".join(dict.fromkeys(n for n in notes if n)) or None
+    if "v" in parts:
+        _settle_picture(row, source, protocol["fps"], result)
+    if "a" in parts:
+        _settle_sound(row, source, result)
+
+
+def _settle_picture(row: Row, source: Source, fps: float, result: Result) -> None:
+    error = result.errors.get("v")
+    frames = 0 if _is_fatal(error) else count_frames(source.folder / PROXY)
+    if not frames:
+        row["video_status"], row["video_reason"] = "failed", _reason(error, "no_frames")
+        return
+    row["frames"] = frames
+    row["duration_s"] = frames / fps - source.picture_delay_s
+    row["black_fraction"] = share(result.log.black_s, frames, fps)
+    row["frozen_fraction"] = share(result.log.frozen_s, frames, fps)
+
+
+def _settle_sound(row: Row, source: Source, result: Result) -> None:
+    error, log = result.errors.get("a"), result.log
+    wave = source.folder / WAVE
+    usable = log.samples and not _is_fatal(error) and wave.exists()
+    length_s, silent = wave_facts(wave) if usable else (0.0, 0.0)
+    if not length_s or log.mean_volume_db is None:
+        row["audio_status"], row["audio_reason"] = "failed", _reason(error, "no_samples")
+    elif log.not_finite:
+        row["audio_status"], row["audio_reason"] = "failed", "not_finite"
+        row["detail"] = f"{log.not_finite} samples are NaN or infinite"
+    else:
+        row["audio_duration_s"] = max(0.0, length_s - source.sound_delay_s)
+        row["mean_volume_db"] = log.mean_volume_db
+        row["max_volume_db"] = log.max_volume_db
+        row["silent_fraction"] = silent
+
+
+def _is_fatal(error: ToolError | None) -> bool:
+    """Whether ffmpeg was stopped, so that what it left behind is not all there is."""
+    return error is not None and error.args[0] in ("timeout", "crashed", "memory_limit")
+
+
+def _reason(error: ToolError | None, otherwise: str) -> str:
+    if error is None or error.args[0] == "undecodable":
+        return otherwise
+    return str(error.args[0])
+
+
+def _finish(job: Job, row: Row, source: Source, deadline: float) -> None:
+    """Decide the clip's status and move its files to their places."""
+    has_picture, has_sound = row["video_status"] == "ok", row["audio_status"] == "ok"
+    row["status"] = "ok" if has_picture or has_sound else "failed"
+    if not has_picture and not has_sound:
+        row["reason"] = row["audio_reason"] if source.picture is None else row["video_reason"]
+    if row["duration_s"] is None and has_sound:
+        row["duration_s"] = row["audio_duration_s"]
+    if has_picture:
+        _write_tree(job, source, deadline)
+        row["proxy"] = _place(source.folder / PROXY, Path(job.folder, "video", f"{row['key']}.mp4"))
+    if has_sound:
+        row["wave"] = _place(source.folder / WAVE, Path(job.folder, "audio", f"{row['key']}.wav"))
+
+
+def _write_tree(job: Job, source: Source, deadline: float) -> None:
+    """Write the proxy with the original's sound at `job.tree`, if it is wanted."""
+    if job.tree is None:
+        return
+    if job.only_tree:
+        proxy = Path(job.folder, "video", f"{job.keys[0]}.mp4").absolute()
+        (source.folder / PROXY).symlink_to(proxy)
+    if add_sound(source, job.executable, deadline) is None:
+        _place(source.folder / BOTH, Path(job.tree))
+
+
+def _place(file: Path, target: Path) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(file, target)
+    return target.name
+
+
+@contextmanager
+def _work_folder(parent: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=WORK_PREFIX))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,275 @@
+"""One clip through one ffmpeg call: proxy, wave and measurements in one decode.
+
+Time. The zero of a clip is the earlier start of its chosen picture and sound. A picture that
+starts later has its first frame repeated from zero on, a sound that starts later has silence before
+it, and a gap in the sound becomes silence: so frame k of the proxy stands at k / fps seconds and
+sample n of the wave at n / rate seconds of one common clock. Neither is cut to the length of the
+other. A separate sound file starts with the picture. A sound that begins without timestamps is
+placed by counting its samples.
+"""
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+
+from concord.media.measure import Log, read_log
+from concord.media.probe import OPEN_OPTIONS, Picture, Sound
+
+MAX_SIDE_PX = 4096
+"""Longest side of a proxy: H.264 decoders in browsers go no further."""
+
+PROXY, WAVE, BOTH = "proxy.mp4", "wave.wav", "both.mp4"
+
+
+class ToolError(Exception):
+    """ffmpeg did not end well.
+
+    The first argument is a word of REASONS, or `undecodable`; the second is its last message.
+    """
+
+
+class MachineError(Exception):
+    """The machine, not the clip, is at fault."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One clip as the worker sees it: a folder to work in, with safe names for the originals."""
+
+    folder: Path
+    clip: str
+    sound_file: str | None
+    picture: Picture | None
+    sound: Sound | None
+    clip_start_s: float
+    sound_start_s: float
+
+    @property
+    def picture_shift_s(self) -> float:
+        """Seconds to take from the picture's timestamps, as ffmpeg gives them, to reach zero."""
+        return self._shift(self.clip_start_s, self.picture, None if self.sound_file else self.sound)
+
+    @property
+    def sound_shift_s(self) -> float:
+        """The same for the sound."""
+        if self.sound_file:
+            return self._shift(self.sound_start_s, self.sound, None)
+        return self._shift(self.clip_start_s, self.sound, self.picture)
+
+    @property
+    def picture_delay_s(self) -> float:
+        """Seconds by which the picture starts after zero."""
+        if self.picture is None or self.picture.start_s is None:
+            return 0.0
+        return max(0.0, self.picture.start_s - self.clip_start_s - self.picture_shift_s)
+
+    @property
+    def sound_delay_s(self) -> float:
+        """Seconds by which the sound starts after zero."""
+        if self.sound is None or self.sound.start_s is None:
+            return 0.0
+        start_s = self.sound_start_s if self.sound_file else self.clip_start_s
+        return max(0.0, self.sound.start_s - start_s - self.sound_shift_s)
+
+    @staticmethod
+    def _shift(file_start_s: float, *streams: Picture | Sound | None) -> float:
+        starts = [s.start_s for s in streams if s and s.start_s is not None]
+        return min(starts) - file_start_s if starts else 0.0
+
+
+@dataclass
+class Result:
+    """What ffmpeg said, and why a part (`v`, `a`) may be missing or damaged."""
+
+    log: Log = field(default_factory=Log)
+    errors: dict[str, ToolError] = field(default_factory=dict)
+
+
+def proxy_size(picture: Picture, size_px: int, fit: str) -> tuple[int, int]:
+    """Width and height of the proxy in pixels, both even.
+
+    `short_side`: the short side, as shown with square pixels, becomes `size_px`, unless the long
+    one would pass MAX_SIDE_PX. `stretch`: a square.
+    """
+    if fit == "stretch":
+        return _even(size_px), _even(size_px)
+    width, height = picture.width * picture.sample_aspect, float(picture.height)
+    if picture.rotation in (90, 270):
+        width, height = height, width
+    scale = min(size_px / min(width, height), MAX_SIDE_PX / max(width, height))
+    return _even(width * scale), _even(height * scale)
+
+
+def _even(length: float) -> int:
+    return max(2, 2 * round(length / 2))
+
+
+def transcode(
+    source: Source, protocol: dict[str, Any], executable: str, deadline: float, parts: str
+) -> Result:
+    """Make the parts of a clip, `v` (PROXY), `a` (WAVE) or `va`, in the source's folder.
+
+    Where one damaged stream keeps the other from being made, each is tried alone. `deadline` is a
+    time of the monotonic clock. Raises MachineError when the disk is full.
+    """
+    log, error = _call(_command(source, protocol, parts), source.folder, executable, deadline)
+    if error is None:
+        return Result(log)
+    if len(parts) == 1 or error.args[0] == "timeout":
+        return Result(log, dict.fromkeys(parts, error))
+    result = Result(log)
+    for part in parts:
+        log, error = _call(_command(source, protocol, part), source.folder, executable, deadline)
+        result.log = result.log.merged(log)
+        if error:
+            result.errors[part] = error
+    return result
+
+
+def add_sound(source: Source, executable: str, deadline: float) -> ToolError | None:
+    """Write BOTH: the picture of PROXY, as it is, with the original's sound as AAC beside it."""
+    picture = ffmpeg.input(PROXY)["v"]
+    streams = [picture]
+    if source.sound:
+        streams.append(_placed(_sound_stream(source), source))
+    output = ffmpeg.output(*streams, BOTH, vcodec="copy", acodec="aac", **_PLAIN)
+    return _call(output, source.folder, executable, deadline)[1]
+
+
+_PLAIN = {
+    "map_metadata": "-1",
+    "map_chapters": "-1",
+    "fflags": "+bitexact",
+    "flags": "+bitexact",
+    "threads": 1,
+}
+
+
+def _command(source: Source, protocol: dict[str, Any], parts: str) -> Any:
+    outputs = []
+    if "v" in parts and source.picture:
+        outputs.append(_proxy(source, source.picture, protocol))
+    if "a" in parts and source.sound:
+        outputs.append(_wave(source, protocol))
+    return ffmpeg.merge_outputs(*outputs)
+
+
+def _input(name: str) -> Any:
+    return ffmpeg.input(name, threads=1, **OPEN_OPTIONS)
+
+
+def _proxy(source: Source, picture: Picture, protocol: dict[str, Any]) -> Any:
+    stream = _input(source.clip)[str(picture.index)]
+    if picture.has_alpha:
+        # Transparent is black; the colour stored there is arbitrary.
+        stream = stream.filter("format", "gbrap").filter("premultiply", inplace=1)
+    if source.picture_shift_s:
+        stream = stream.filter("setpts", f"PTS-({source.picture_shift_s:.6f})/TB")
+    width, height = proxy_size(picture, protocol["size_px"], protocol["fit"])
+    stream = (
+        stream.filter("fps", fps=protocol["fps"], start_time=0)
+        .filter("scale", width, height, flags="bicubic")
+        .filter("setsar", 1)
+        .filter("format", "yuv420p")
+        .filter("blackdetect", d=0)
+        .filter("freezedetect", n="-60dB", d=0.5)
+    )
+    encoder = protocol["encoder"]
+    return stream.output(
+        PROXY, vcodec="libx264", preset=encoder["preset"], crf=encoder["crf"], **_PLAIN
+    )
+
+
+def _wave(source: Source, protocol: dict[str, Any]) -> Any:
+    measured = (
+        _sound_stream(source)
+        .filter(
+            "astats", measure_perchannel="none", measure_overall="Number_of_NaNs+Number_of_Infs"
+        )
+        .filter("volumedetect")
+    )
+    stream = _placed(measured, source).filter(
+        "aformat",
+        sample_fmts="s16",
+        sample_rates=protocol["sample_rate_hz"],
+        channel_layouts="mono",
+    )
+    return stream.output(WAVE, acodec="pcm_s16le", **_PLAIN)
+
+
+def _sound_stream(source: Source) -> Any:
+    assert source.sound is not None
+    return _input(source.sound_file or source.clip)[str(source.sound.index)]
+
+
+def _placed(stream: Any, source: Source) -> Any:
+    """The sound on the clip's clock, with silence where there is none."""
+    assert source.sound is not None
+    if source.sound.start_s is None:
+        stream = stream.filter("asetpts", "N/SR/TB")
+    elif source.sound_shift_s:
+        stream = stream.filter("asetpts", f"PTS-({source.sound_shift_s:.6f})/TB")
+    return stream.filter("aresample", **{"async": 1, "first_pts": 0})
+
+
+def _call(
+    output: Any, folder: Path, executable: str, deadline: float
+) -> tuple[Log, ToolError | None]:
+    options = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "repeat+level+info")
+    threads = ("-filter_threads", "1", "-filter_complex_threads", "1", "-max_error_rate", "1")
+    command = ffmpeg.compile(
+        output.global_args(*options, *threads), cmd=executable, overwrite_output=True
+    )
+    log_path = folder / "log"
+    timed_out = False
+    with log_path.open("wb") as log_file:
+        try:
+            code = subprocess.run(
+                command,
+                cwd=folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log_file,
+                timeout=max(0.0, deadline - time.monotonic()),
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code, timed_out = -9, True
+    log = read_log(log_path)
+    if "No space left on device" in log.last_error:
+        raise MachineError(f"{folder}: no space left on device")
+    reason = "timeout" if timed_out else _reason(code, log)
+    return log, ToolError(reason, log.last_error) if reason else None
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what would change ffmpeg's log."""
+    return {k: v for k, v in os.environ.items() if k not in ("FFREPORT", "AV_LOG_FORCE_COLOR")}
+
+
+def _reason(code: int, log: Log) -> str | None:
+    if code == 0:
+        return None
+    if log.out_of_memory:
+        return "memory_limit"
+    if "matches no streams" in log.first_error:
+        return "unreadable"
+    return "crashed" if code < 0 else "undecodable"
+
+
+def link_inputs(folder: Path, clip: str, sound: str | None) -> tuple[str, str | None]:
+    """Links with harmless names to the originals, so that no file name means anything to ffmpeg."""
+    return _link(folder, "clip", clip), _link(folder, "sound", sound) if sound else None
+
+
+def _link(folder: Path, role: str, path: str) -> str:
+    # A plain extension is kept: it helps ffmpeg with formats that have no signature.
+    suffix = Path(path).suffix.lower()
+    name = role + (suffix if suffix[1:].isascii() and suffix[1:].isalnum() else "")
+    (folder / name).symlink_to(Path(path).absolute())
+    return name

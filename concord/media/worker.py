@@ -1,0 +1,152 @@
+"""Processes that open originals: they may crash or be killed without taking the job along.
+
+A worker is `python -m concord.media.worker MEMORY_MB`; it reads one job a line and answers one
+line, both JSON. It is a program of its own, not a fork, so that it shares no lock, thread or memory
+with the job, and it leads a process group, so that its ffmpeg dies with it.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from concord.media.clip import Job, Row, closed, process
+from concord.media.transcode import MachineError
+
+GRACE_S = 5.0
+"""How much longer than ffmpeg a worker may take before it is killed."""
+
+
+class Worker:
+    """One worker process, started when needed; not for several threads at a time."""
+
+    def __init__(self, memory_mb: int) -> None:
+        self.memory_mb = memory_mb
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(self, job: Job) -> Row:
+        """The row of a job's clip; `timeout` or `crashed` if the worker does not survive it.
+
+        Raises MachineError if the machine is at fault, RuntimeError for a mistake in our code.
+        """
+        process = self._start()
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            self.close()
+
+        timer = threading.Timer(job.timeout_s + GRACE_S, expire)
+        timer.start()
+        try:
+            answer = _ask(process, json.dumps(asdict(job)))
+        finally:
+            timer.cancel()
+        if answer is None:
+            self.close()
+            return closed(job.row(), "timeout" if expired.is_set() else "crashed")
+        if "machine" in answer:
+            raise MachineError(answer["machine"])
+        if "error" in answer:
+            raise RuntimeError(f"{job.path}:\n{answer['error']}")
+        row: Row = answer["row"]
+        return row
+
+    def close(self) -> None:
+        """Kill the worker and what it started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def _start(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            root = str(Path(__file__).parents[2])
+            paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+            threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "concord.media.worker", str(self.memory_mb)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | threads | {"PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,
+                text=True,
+            )
+            if _ask(self._process, None) != {"ready": True}:
+                raise MachineError("a media worker does not start; its message is above")
+        return self._process
+
+
+def _ask(process: subprocess.Popen[str], question: str | None) -> dict[str, Any] | None:
+    """The worker's next answer; None if it died."""
+    assert process.stdin
+    assert process.stdout
+    try:
+        if question is not None:
+            process.stdin.write(question + "\n")
+            process.stdin.flush()
+        line = process.stdout.readline()
+        answer: dict[str, Any] | None = json.loads(line) if line.endswith("\n") else None
+    except (OSError, ValueError):  # the pipe broke, or was closed by the timer
+        return None
+    return answer
+
+
+def _answer(line: str) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+        content["keys"] = tuple(content["keys"])
+        return {"row": process(Job(**content))}
+    except (MachineError, OSError) as error:
+        return {"machine": str(error)}
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Allow this process and its ffmpeg `memory_mb` more than this process has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + memory_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _serve(memory_mb: int, questions: IO[str], answers: IO[str]) -> None:
+    # Loaded before the limit, which is for clips.
+    import av  # noqa: F401
+    import numpy  # noqa: F401
+    import soundfile  # noqa: F401
+
+    if sys.platform == "linux":
+        _limit_memory(memory_mb)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in questions:
+        print(json.dumps(_answer(line)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    # A library that prints must not be taken for an answer.
+    own_stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    _serve(int(sys.argv[1]), sys.stdin, own_stdout)

@@ -1,0 +1,1 @@
+"""Scores: similarity, retrieval and synchrony of clips, and the statistics of their tables."""

@@ -1,0 +1,62 @@
+"""Scores one collection by one model and one task: tables in, one table out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from concord.models.base import MODALITIES, Modality
+from concord.protocol import protocol_id
+from concord.scores.gather import check_same_model, read_clips, read_embeddings
+from concord.scores.retrieval import retrieval_table
+from concord.scores.similarity import PAIRS, pair, similarity_table
+from concord.scores.tasks import needs, task_info
+from concord.tables import RETRIEVAL, SCORES, write_table
+
+
+def score(
+    task: str,
+    output: Path,
+    *,
+    collection: str,
+    clips: Path,
+    media: Sequence[Path],
+    embeddings: Mapping[Modality, Sequence[Path]],
+    audio: Mapping[str, Any] | None,
+    statistics: Mapping[str, Any],
+) -> None:
+    """Write SCORES, or RETRIEVAL for the task retrieval, with its protocol in the metadata.
+
+    `embeddings` are the tables of one model by modality, `audio` the gate's keys require and
+    silence_db, `statistics` the configuration's section. Raises UserError when tables disagree.
+    """
+    given = [m for m in MODALITIES if m in embeddings]
+    used = needs(task, given) if task == "retrieval" else PAIRS[task]
+    data = {m: read_embeddings(embeddings.get(m, ()), m) for m in used}
+    model = check_same_model(list(data.values()))
+    gate = dict(audio) if audio and "audio" in used else None
+    protocol: dict[str, Any] = {
+        "task": task,
+        "version": task_info(task).version,
+        "embeddings": {m: data[m].protocol_id for m in used},
+        "audio": gate,
+    }
+    rows = read_clips(clips)
+    if task == "retrieval":
+        protocol["seed"] = statistics["seed"]
+        table = retrieval_table(collection, rows, media, data, gate, statistics["seed"])
+        declared = RETRIEVAL
+    else:
+        first, second = PAIRS[task]
+        pairs = pair(task, rows, media, data, gate)
+        table = similarity_table(collection, pairs, data[first], data[second])
+        declared = SCORES
+    write_table(
+        output,
+        declared,
+        table,
+        protocol=protocol,
+        protocol_id=protocol_id(protocol),
+        task=task,
+        collection=collection,
+        model=model,
+    )

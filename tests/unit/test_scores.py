@@ -1,0 +1,262 @@
+"""Scores of a collection: what is expected, what is missing and why, and the numbers."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from scored_collection import AUDIO, DIM, STATISTICS, Collection, Row, cosine, outcome, vector
+
+from concord.errors import UserError
+from concord.protocol import digest, protocol_id
+from concord.scores.score import score
+from concord.scores.tasks import TASK_INFO, applies, needs, task_info
+from concord.tables import (
+    CLIPS,
+    REASONS,
+    RETRIEVAL,
+    SCORES,
+    read_metadata,
+    read_table,
+    write_table,
+)
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    return Collection(tmp_path)
+
+
+def test_scores_are_the_cosines_of_the_right_rows(collection: Collection) -> None:
+    for i in range(7):
+        collection.clip(f"clip {i}.mp4", f"prompt {i % 3}")
+    rows = {
+        m: {row["id"]: row["embedding"] for row in found} for m, found in collection.vectors.items()
+    }
+    for task, first, second in (
+        ("video_text", "video", "prompt {}"),
+        ("audio_text", "audio", "prompt {} sounds"),
+        ("av_consistency", "video", None),
+    ):
+        found = collection.scored(task)
+        for i in range(7):
+            name = f"clip {i}.mp4"
+            text = second and rows["text"][digest(second.format(i % 3))]
+            other = rows["audio"][name] if text is None else text
+            assert found[name]["value"] == pytest.approx(
+                cosine(rows[first][name], other), abs=1e-12
+            )
+            assert found[name]["metric"] == "cosine"
+            assert outcome(found[name]) == ("ok", None)
+
+
+def test_the_cosine_ignores_lengths_and_stays_within_one(collection: Collection) -> None:
+    collection.clip("a.mp4")
+    collection.vectors["video"][0]["embedding"] = np.full(DIM, 1e-20, np.float32)
+    collection.vectors["audio"][0]["embedding"] = np.full(DIM, 3e20, np.float32)
+    assert collection.scored("av_consistency")["a.mp4"]["value"] == 1.0
+
+
+def test_every_expected_row_is_there_and_other_files_are_not(collection: Collection) -> None:
+    collection.clip("a.mp4")
+    not_media = {"kind": "other", "status": "skipped", "reason": "not_media"}
+    left_out = {"kind": "video", "status": "skipped", "reason": "left_out"}
+    no_clip = {"status": "skipped", "reason": "no_clip", "prompt_status": "ok"}
+    collection.clips += [
+        {"clip_id": "notes.txt", **not_media},
+        {"clip_id": "b.mp4", **left_out},
+        {"item": "24", "video_prompt": "a dog", "audio_prompt": "barking", **no_clip},
+    ]
+    for task in ("video_text", "audio_text", "av_consistency"):
+        found = collection.scored(task)
+        assert {name: outcome(row) for name, row in found.items()} == {
+            "a.mp4": ("ok", None),
+            "b.mp4": ("skipped", "left_out"),
+            None: ("skipped", "no_clip"),
+        }
+        assert found[None]["item"] == "24"
+        assert found[None]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "clip", "expected"),
+    [
+        ("", {}, "empty_prompt"),
+        (" \u3000\n", {}, "empty_prompt"),
+        (None, {}, "empty_prompt"),
+        (None, {"prompt_status": "skipped", "prompt_reason": "no_prompt"}, "no_prompt"),
+        ("cat", {"prompt_status": "skipped", "prompt_reason": "duplicate"}, "duplicate"),
+        ("cat", {"prompt_status": "skipped", "prompt_reason": "ambiguous"}, "ambiguous"),
+    ],
+)
+def test_prompt_problems_skip_the_text_tasks_alone(
+    collection: Collection, prompt: str | None, clip: Row, expected: str
+) -> None:
+    collection.clip("a.mp4", prompt, **clip)
+    assert outcome(collection.scored("video_text")["a.mp4"]) == ("skipped", expected)
+    assert outcome(collection.scored("audio_text")["a.mp4"]) == ("skipped", expected)
+    assert outcome(collection.scored("av_consistency")["a.mp4"]) == ("ok", None)
+
+
+def test_the_first_failing_stage_is_the_reason(collection: Collection) -> None:
+    collection.clip("a.mp4", "")
+    collection.clip("b.mp4")
+    collection.clip("c.mp4")
+    for media in collection.media[:2]:
+        media.update(video_status="failed", video_reason="no_frames", detail="nothing decoded")
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        collection.fail("video", name, "failed", "model_error")
+    found = collection.scored("video_text")
+    assert outcome(found["a.mp4"]) == ("skipped", "empty_prompt")
+    assert outcome(found["b.mp4"]) == ("failed", "no_frames")
+    assert found["b.mp4"]["detail"] == "nothing decoded"
+    assert outcome(found["c.mp4"]) == ("failed", "model_error")
+    assert found["c.mp4"]["detail"] == "why"
+
+
+def test_the_gate_acts_on_the_tasks_that_listen(collection: Collection) -> None:
+    for name in ("quiet.mp4", "mute.mp4"):
+        collection.clip(name)
+    collection.media[0]["mean_volume_db"] = -70.0
+    collection.media[1].update(audio_status="skipped", audio_reason="no_audio_stream")
+    collection.fail("audio", "mute.mp4", "skipped", "no_audio_stream")
+    for task in ("audio_text", "av_consistency"):
+        found = collection.scored(task)
+        assert outcome(found["quiet.mp4"]) == ("skipped", "silent")
+        assert outcome(found["mute.mp4"]) == ("skipped", "no_audio_stream")
+    assert {row["status"] for row in collection.scored("video_text").values()} == {"ok"}
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_vectors_without_direction_are_failures_not_numbers(
+    collection: Collection, value: float
+) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        collection.clip(name)
+    collection.vectors["video"][1]["embedding"] = np.full(DIM, value, np.float32)
+    found = collection.scored("video_text")
+    assert outcome(found["b.mp4"]) == ("failed", "not_finite")
+    assert [found[name]["status"] for name in ("a.mp4", "c.mp4")] == ["ok", "ok"]
+    text = cosine(vector(30), vector(sum(b"a cat")))
+    assert found["c.mp4"]["value"] == pytest.approx(text, abs=1e-12)
+
+
+def test_a_failed_text_fails_its_clips(collection: Collection) -> None:
+    collection.clip("a.mp4", "one")
+    collection.clip("b.mp4", "two")
+    collection.fail("text", digest("one"), "failed", "model_error")
+    found = collection.scored("video_text")
+    assert outcome(found["a.mp4"]) == ("failed", "model_error")
+    assert outcome(found["b.mp4"]) == ("ok", None)
+
+
+def test_the_table_says_by_which_protocol_it_was_made(collection: Collection) -> None:
+    collection.clip("a.mp4")
+    note = read_metadata(collection.write("video_text"))
+    assert note["protocol"] == {
+        "task": "video_text",
+        "version": task_info("video_text").version,
+        "embeddings": {"video": "p-video", "text": "p-text"},
+        "audio": None,
+    }
+    assert note["protocol_id"] == protocol_id(note["protocol"])
+    assert (note["model"], note["collection"]) == ("m", "c")
+    assert read_metadata(collection.write("audio_text"))["protocol"]["audio"] == AUDIO
+
+
+@pytest.mark.parametrize("note", [{"protocol_id": "other"}, {"model": "other"}])
+def test_shards_of_different_protocols_or_models_are_refused(
+    collection: Collection, note: Row
+) -> None:
+    collection.clip("a.mp4")
+    collection.note["video", 1] = note
+    with pytest.raises(UserError, match=r"other in .*0001\.parquet"):
+        collection.write("video_text")
+
+
+def test_modalities_of_different_models_or_sizes_are_refused(collection: Collection) -> None:
+    collection.clip("a.mp4")
+    collection.note = {("text", shard): {"model": "other"} for shard in (0, 1)}
+    with pytest.raises(UserError, match="one model expected"):
+        collection.write("video_text")
+    collection.note = {}
+    for row in collection.vectors["text"]:
+        row["embedding"] = np.ones(DIM + 1, np.float32)
+    with pytest.raises(UserError, match="one dimension expected"):
+        collection.write("video_text")
+
+
+@pytest.mark.parametrize("missing", ["media", "video", "text"])
+def test_tables_that_lack_a_clip_are_reported_with_its_name(
+    collection: Collection, missing: str
+) -> None:
+    collection.clip("a.mp4")
+    collection.clip("b 'x'.mp4", "other")
+    rows = collection.media if missing == "media" else collection.vectors[missing]
+    del rows[-1 if missing != "text" else 2]
+    name = digest("other") if missing == "text" else "b 'x'.mp4"
+    with pytest.raises(UserError) as error:
+        collection.write("video_text")
+    assert repr(name) in str(error.value)
+    assert "run again" in str(error.value)
+
+
+def test_a_collection_without_a_single_clip_has_its_missing_prompts(collection: Collection) -> None:
+    collection.clips.append(
+        {"item": "1", "video_prompt": "x", "status": "skipped", "reason": "no_clip"}
+    )
+    write_table(collection.folder / "clips.parquet", CLIPS, collection.clips)
+    output = collection.folder / "out.parquet"
+    arguments = {"collection": "c", "clips": collection.folder / "clips.parquet", "media": []}
+    score("video_text", output, **arguments, embeddings={}, audio=None, statistics=STATISTICS)
+    assert [outcome(row) for row in read_table(output, SCORES).to_pylist()] == [
+        ("skipped", "no_clip")
+    ]
+
+
+def test_reasons_in_tables_are_declared(collection: Collection) -> None:
+    collection.clip("a.mp4", "")
+    collection.clip("b.mp4")
+    collection.vectors["audio"][1]["embedding"] = np.zeros(DIM, np.float32)
+    for task in ("audio_text", "retrieval"):
+        table = read_table(collection.write(task), RETRIEVAL if task == "retrieval" else SCORES)
+        assert set(pc.unique(table["reason"]).to_pylist()) - {None} <= REASONS.keys()
+        assert len(set(pc.unique(table["reason"]).to_pylist()) - {None}) == 2
+
+
+APPLIES: list[tuple[str, tuple[str, ...], bool, bool]] = [
+    ("video_text", ("video", "text"), True, True),
+    ("video_text", ("video", "text"), False, False),
+    ("video_text", ("video", "audio"), True, False),
+    ("audio_text", ("video", "text"), True, False),
+    ("av_consistency", ("video", "audio", "text"), False, True),
+    ("av_consistency", ("video", "text"), True, False),
+    ("retrieval", ("video", "text"), True, True),
+    ("retrieval", ("video", "text"), False, False),
+    ("retrieval", ("video", "audio"), False, True),
+    ("synchrony", (), False, True),
+]
+
+
+@pytest.mark.parametrize(("task", "modalities", "has_prompts", "expected"), APPLIES)
+def test_tasks_apply_where_the_model_and_the_prompts_allow(
+    task: str, modalities: Any, has_prompts: bool, expected: bool
+) -> None:
+    assert applies(task, modalities, has_prompts) is expected
+
+
+def test_every_configurable_task_is_described() -> None:
+    from concord.config import TASKS
+
+    assert tuple(info.name for info in TASK_INFO) == TASKS
+    assert needs("retrieval", ("video", "text")) == ("video", "text")
+    assert needs("synchrony", ("video", "text")) == ()
+
+
+def test_task_descriptions_load_no_heavy_package() -> None:
+    code = "import sys, concord.scores.tasks; print(*{m.split('.')[0] for m in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"torch", "scipy", "pyarrow", "pandas"} & set(run.stdout.split())

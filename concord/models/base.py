@@ -51,7 +51,7 @@ class ModelSpec:
             "backend": self.backend,
             "version": self.version,
             "architecture": self.architecture,
-            "pretrained": None if self.checkpoint else self.pretrained,
+            "pretrained": self.pretrained,
             "weights_sha256": self.sha256,
             "precision": self.precision,
             "options": self.options,
@@ -63,7 +63,10 @@ class ModelSpec:
 
 
 class Embedder(Protocol):
-    """A loaded network."""
+    """A loaded network.
+
+    An attribute `weights_sha256` names the weights in use where the spec does not know them.
+    """
 
     def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
         """Embeddings [N, dim], float32, of N clips (their views, [V_i, ...] each) or N texts.
@@ -71,4 +74,8 @@ class Embedder(Protocol):
         Views of all clips go through the network in one batch; aggregation is the family's.
         Raises torch.OutOfMemoryError when the batch is too large; the caller halves it.
         """
+        ...
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts are longer than the model reads, so that their end does not count."""
         ...

@@ -1,0 +1,319 @@
+"""The open_clip family: any OpenCLIP architecture with published or local weights.
+
+A clip is `frames` frames at interval centres; its embedding is the mean of their L2-normalised
+embeddings, normalised again. Preprocessing is the model's own. Importing open_clip takes seconds,
+so only a job's main process does; decoder processes get plain numbers.
+"""
+
+import json
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from concord.errors import UserError, did_you_mean
+from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.decode import read_frames
+from concord.models.devices import precision
+from concord.models.weights import FOLDER_CONFIG, sha256
+
+if TYPE_CHECKING:
+    import torch
+
+HUB = "hf-hub:"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a frame becomes the network's input, as open_clip describes it."""
+
+    height: int
+    width: int
+    interpolation: str
+    resize_mode: str
+    fill_color: int
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Resize and crop a frame, uint8 [H, W, 3], to uint8 [height, width, 3].
+
+        Equal, value for value, to open_clip's evaluation transform before its normalisation.
+        """
+        image = Image.fromarray(frame)
+        method = Image.Resampling[self.interpolation.upper()]
+        ratios = image.width / self.width, image.height / self.height
+        if self.resize_mode == "squash":
+            size = self.width, self.height
+        elif self.resize_mode == "shortest" and self.width == self.height:
+            short = min(image.size)
+            size = image.width * self.width // short, image.height * self.height // short
+        else:
+            ratio = max(ratios) if self.resize_mode == "longest" else min(ratios)
+            size = round(image.width / ratio), round(image.height / ratio)
+            if self.resize_mode == "shortest":
+                method = Image.Resampling.BICUBIC  # open_clip forgets the setting in this case
+        image = image.resize(size, method)
+        return self._crop_or_pad(np.asarray(image))
+
+    def _crop_or_pad(self, pixels: np.ndarray) -> np.ndarray:
+        missing = [
+            max(0, want - have) for want, have in zip(self._size, pixels.shape, strict=False)
+        ]
+        border = [(m // 2, (m + 1) // 2) for m in missing]
+        pixels = np.pad(pixels, [*border, (0, 0)], constant_values=self.fill_color)
+        top, left = (
+            round((have - want) / 2) for have, want in zip(pixels.shape, self._size, strict=False)
+        )
+        return pixels[top : top + self.height, left : left + self.width]
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Reads a proxy's frames as views, uint8 [frames, height, width, 3]."""
+
+    frames: int
+    preprocessing: Preprocessing
+
+    def __call__(self, path: Path) -> np.ndarray:
+        return np.stack([self.preprocessing(frame) for frame in read_frames(path, self.frames)])
+
+
+def reader(spec: ModelSpec, modality: Modality) -> Reader:
+    """How a proxy becomes views. Raises UserError for an unknown tag or an unreachable hub."""
+    if modality != "video":
+        raise ValueError(f"open_clip reads no {modality}")
+    config = _preprocessing(spec)
+    height, width = _image_size(spec)
+    return FrameReader(
+        spec.frames,
+        Preprocessing(
+            height=height,
+            width=width,
+            # open_clip takes bicubic for everything but bilinear
+            interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+            resize_mode=config["resize_mode"] or "shortest",
+            fill_color=config["fill_color"],
+        ),
+    )
+
+
+def load(spec: ModelSpec, device: "torch.device") -> "OpenClip":
+    """The network in evaluation mode on a device.
+
+    Raises UserError, with what to do, when weights cannot be fetched, hold pickled code or do not
+    fit the architecture, or a package that the text side needs is missing.
+    """
+    import open_clip
+
+    weights = Path(spec.checkpoint) if spec.checkpoint else _fetch(spec)
+    tag = _tag(spec)
+    activation = {"quick_gelu": bool(tag.get("quick_gelu"))} if tag else {}
+    try:
+        with _quiet():
+            model = open_clip.create_model(
+                _name(spec),
+                load_weights=False,
+                pretrained_text=False,
+                force_preprocess_cfg=_preprocessing(spec),
+                **activation,
+            )
+            open_clip.load_checkpoint(model, str(weights))
+            tokenizer = open_clip.get_tokenizer(_name(spec))
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"models.{spec.name}: {weights} holds pickled code, which is never run; "
+            "save its state dict as safetensors"
+        ) from error
+    except ImportError as error:
+        raise UserError(f"models.{spec.name}: a package is missing: {error}") from error
+    except Exception as error:
+        raise UserError(
+            f"models.{spec.name}: {weights} does not load as {_name(spec)}: "
+            f"{_shortened(error)}; check `architecture` and `checkpoint`"
+        ) from error
+    return OpenClip(
+        model.to(device).eval(),
+        tokenizer,
+        device,
+        precision(spec.precision, device),
+        spec.sha256 if spec.checkpoint else _fetched_sha256(spec, weights),
+    )
+
+
+class OpenClip:
+    """A loaded network; see concord.models.base.Embedder."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        device: "torch.device",
+        kind: str,
+        weights_sha256: str | None,
+    ) -> None:
+        import torch
+
+        self.model, self.tokenizer, self.device = model, tokenizer, device
+        self.weights_sha256 = weights_sha256
+        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
+        config = model.visual.preprocess_cfg
+        self.mean, self.std = (
+            torch.tensor(config[key], device=device).reshape(3, 1, 1) for key in ("mean", "std")
+        )
+
+    def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
+        """Unit vectors [N, dim], float32, of N clips (uint8 [V_i, H, W, 3] each) or N texts."""
+        import torch
+
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
+        ):
+            if modality == "text":
+                tokens = self.tokenizer(list(inputs)).to(self.device)
+                vectors = _unit(self.model.encode_text(tokens))
+            else:
+                frames = torch.from_numpy(np.concatenate(inputs)).to(self.device)
+                images = frames.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
+                counts = [len(views) for views in inputs]
+                parts = torch.split(_unit(self.model.encode_image(images)), counts)
+                vectors = _unit(torch.stack([part.mean(dim=0) for part in parts]))
+        result: np.ndarray = vectors.cpu().numpy()
+        return result
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts are longer than the model reads."""
+        length = self.tokenizer.context_length + 1
+        *tokens, empty = self.tokenizer([*texts, ""], length)
+        return [bool(row[-1] != empty[-1]) for row in tokens]
+
+
+def _unit(vectors: "torch.Tensor") -> "torch.Tensor":
+    from torch.nn.functional import normalize
+
+    return normalize(vectors.float(), dim=-1)
+
+
+def _name(spec: ModelSpec) -> str:
+    """The model's name in open_clip's own terms."""
+    return spec.architecture or f"local-dir:{Path(str(spec.checkpoint)).parent}"
+
+
+def _hub(spec: ModelSpec) -> str | None:
+    """The repository of a model that is wholly described on a hub; None for any other."""
+    name = spec.architecture or ""
+    return name.removeprefix(HUB) if name.startswith(HUB) else None
+
+
+def _layout(spec: ModelSpec) -> dict[str, Any]:
+    """model_cfg and preprocess_cfg of a model in a folder or on a hub; empty for built-in ones."""
+    from open_clip.pretrained import download_pretrained_from_hf
+
+    if not spec.architecture:
+        path = Path(str(spec.checkpoint)).with_name(FOLDER_CONFIG)
+    elif repository := _hub(spec):
+        with _reachable(spec, repository):
+            path = Path(download_pretrained_from_hf(repository, FOLDER_CONFIG))
+    else:
+        return {}
+    layout: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return layout
+
+
+def _tag(spec: ModelSpec) -> dict[str, Any]:
+    """What open_clip knows of the pretrained tag; empty without a tag."""
+    import open_clip
+
+    if not spec.pretrained or not spec.architecture or _hub(spec):
+        return {}
+    known: dict[str, Any] = open_clip.get_pretrained_cfg(spec.architecture, spec.pretrained)
+    if not known:
+        tags = open_clip.list_pretrained_tags_by_model(spec.architecture)
+        raise UserError(
+            f"models.{spec.name}.pretrained: {spec.architecture} has no tag {spec.pretrained!r}"
+            f"{did_you_mean(spec.pretrained, tags)}; it has: {', '.join(tags) or 'none'}"
+        )
+    return known
+
+
+def _preprocessing(spec: ModelSpec) -> dict[str, Any]:
+    """open_clip's preprocessing settings, size apart: of the folder or hub, else of the tag."""
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    own = _layout(spec).get("preprocess_cfg") or _tag(spec)
+    settings: dict[str, Any] = merge_preprocess_dict(PreprocessCfg(), own)
+    del settings["size"]
+    return settings
+
+
+def _image_size(spec: ModelSpec) -> tuple[int, int]:
+    """Height and width of the network's input."""
+    import open_clip
+
+    model = _layout(spec).get("model_cfg") or open_clip.get_model_config(spec.architecture)
+    size = model["vision_cfg"].get("image_size", 224)
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return height, width
+
+
+def _fetch(spec: ModelSpec) -> Path:
+    """The weight file of a tag or hub model, downloaded unless it is in the hub's cache."""
+    from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+
+    repository = _hub(spec)
+    if repository:
+        with _reachable(spec, repository):
+            return Path(download_pretrained_from_hf(repository))
+    tag = _tag(spec)
+    with _reachable(spec, tag.get("hf_hub") or tag.get("url", "")):
+        return Path(download_pretrained(tag))
+
+
+def _fetched_sha256(spec: ModelSpec, weights: Path) -> str:
+    """Digest of downloaded weights. Raises UserError if another one is configured."""
+    found = sha256(weights)
+    if spec.sha256 and found != spec.sha256.lower():
+        raise UserError(
+            f"models.{spec.name}.sha256: {weights} has the digest {found}, expected "
+            f"{spec.sha256}; correct the key, or delete the file so that it is fetched again"
+        )
+    return found
+
+
+@contextmanager
+def _reachable(spec: ModelSpec, source: str) -> Iterator[None]:
+    """Say what to do when a download fails."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        source = source.rstrip("/")
+        raise UserError(
+            f"models.{spec.name}: the weights of {_name(spec)} could not be fetched from "
+            f"{source}: {_shortened(error)}. On a machine with network run `hf download {source}` "
+            "(it fills the cache, HF_HOME), then run again, offline with HF_HUB_OFFLINE=1; "
+            f"or set models.{spec.name}.checkpoint to a local weight file"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back open_clip's warning that the network starts with random weights: it does not."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _shortened(error: BaseException) -> str:
+    """The first 300 characters of an error, on one line."""
+    return " ".join(str(error).split())[:300]

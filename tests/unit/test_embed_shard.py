@@ -1,0 +1,303 @@
+"""Embedding a shard: every row, only what is new, and failures that stay where they are."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from embedding_inputs import (  # noqa: E402
+    configured,
+    media_row,
+    write_media,
+    write_proxy,
+    write_texts,
+    write_tiny_open_clip,
+)
+
+from concord.errors import UserError  # noqa: E402
+from concord.models import shard  # noqa: E402
+from concord.models.base import ModelSpec  # noqa: E402
+from concord.models.catalogue import spec  # noqa: E402
+from concord.models.shard import embed_media, embed_texts  # noqa: E402
+from concord.tables import EMBEDDINGS, read_metadata, read_table  # noqa: E402
+
+SPEC = ModelSpec("fake", "fake", ("video", "audio", "text"), 3, "", "", precision="fp32")
+
+
+def read_name(path: Path) -> np.ndarray:
+    """A view that is the number in the file's name; `none` cannot be read."""
+    if path.stem == "none":
+        raise ValueError("no_frames")
+    return np.array([[float(path.stem)]])
+
+
+class Fake:
+    """Embeds view x as (x, 1, 0); 13 breaks it, 66 is not a number, `limit` clips fill memory."""
+
+    weights_sha256 = "a"
+
+    def __init__(self, limit=None):
+        self.limit, self.batches = limit, []
+
+    def embed(self, modality, inputs):
+        self.batches.append(len(inputs))
+        values = [float(len(x)) if modality == "text" else float(x[0, 0]) for x in inputs]
+        if self.limit and len(inputs) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if 13 in values:
+            raise RuntimeError("unlucky")
+        values = [np.nan if value == 66 else value for value in values]
+        return np.array([[value, 1, 0] for value in values], np.float32)
+
+    def truncated(self, texts):
+        return [len(text) > 20 for text in texts]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """The family `fake`, its embedder, and how often it was loaded."""
+    family = SimpleNamespace(embedder=Fake(), loads=0, reader=lambda spec, modality: read_name)
+
+    def load(spec, device):
+        family.loads += 1
+        return family.embedder
+
+    family.load = load
+    monkeypatch.setitem(sys.modules, "concord.models.fake", family)
+    return family
+
+
+def clips(folder: Path, names: list[str], **values) -> Path:
+    """A media table whose proxies are empty files with these names."""
+    (folder / "video").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / "video" / f"{name}.mp4").touch()
+    return write_media(folder, [media_row(name, **values) for name in names])
+
+
+def run(media: Path, output: Path, chosen=SPEC, modality="video", batch_size=4):
+    embed_media(
+        media, output, chosen, modality, batch_size=batch_size, workers=2, media_protocol={}
+    )
+    return {row["id"]: row for row in read_table(output, EMBEDDINGS).to_pylist()}
+
+
+def counts(output: Path) -> tuple[int, int]:
+    note = read_metadata(output)["run"]
+    return note["processed"], note["reused"]
+
+
+def test_every_clip_has_a_row_in_order(fake, tmp_path):
+    names = [str(i) for i in range(10)]
+    rows = run(clips(tmp_path, names), tmp_path / "out.parquet")
+    assert list(rows) == names
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert rows["7"]["embedding"] == [7, 1, 0]
+    assert rows["7"]["views"] == 1
+    assert fake.embedder.batches == [4, 4, 2]
+
+
+def test_upstream_failures_keep_their_reason_and_load_nothing(fake, tmp_path):
+    media = write_media(
+        tmp_path,
+        [
+            media_row("a", video_status="failed", video_reason="no_frames", detail="ffmpeg said"),
+            media_row("b", video_status="skipped", video_reason="no_video_stream"),
+        ],
+    )
+    rows = run(media, tmp_path / "video.parquet")
+    assert (rows["a"]["status"], rows["a"]["reason"]) == ("failed", "no_frames")
+    assert rows["a"]["detail"] == "ffmpeg said"
+    assert (rows["b"]["status"], rows["b"]["reason"]) == ("skipped", "no_video_stream")
+    assert rows["a"]["embedding"] is None
+    rows = run(media, tmp_path / "audio.parquet", modality="audio")
+    assert rows["a"]["reason"] == "no_audio_stream"
+    assert fake.loads == 0
+
+
+def test_failures_stay_with_their_clip(fake, tmp_path):
+    names = ["1", "none", "13", "2", "66", "3", "4"]
+    rows = run(clips(tmp_path, names), tmp_path / "out.parquet")
+    assert [rows[name]["status"] for name in names] == [
+        "ok", "failed", "failed", "ok", "failed", "ok", "ok",
+    ]  # fmt: skip
+    assert rows["none"]["reason"] == "no_frames"
+    assert (rows["13"]["reason"], rows["13"]["detail"]) == ("model_error", "RuntimeError: unlucky")
+    assert rows["66"]["reason"] == "not_finite"
+    assert all(rows[name]["embedding"] is None for name in ("none", "13", "66"))
+    assert rows["2"]["embedding"] == [2, 1, 0]
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(fake, tmp_path):
+    fake.embedder = Fake(limit=3)
+    names = [str(i) for i in range(12)]
+    rows = run(clips(tmp_path, names), tmp_path / "out.parquet", batch_size=8)
+    assert all(row["status"] == "ok" for row in rows.values())
+    assert fake.embedder.batches == [8, 4, 2, 2, 2, 2, 2, 2]
+
+
+def test_one_clip_that_does_not_fit_ends_the_job(fake, tmp_path):
+    fake.embedder = Fake(limit=0.5)
+    with pytest.raises(UserError, match="does not fit into the memory.*precision"):
+        run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
+
+
+def test_a_lost_device_ends_the_job(fake, tmp_path):
+    def lost(modality, inputs):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    fake.embedder.embed = lost
+    with pytest.raises(torch.AcceleratorError):
+        run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
+
+
+def test_only_new_and_changed_clips_are_embedded(fake, tmp_path):
+    output = tmp_path / "out.parquet"
+    run(clips(tmp_path, ["1", "2", "none"]), output)
+    assert counts(output) == (3, 0)
+    output.unlink()
+    media = clips(tmp_path, ["1", "2", "none", "5"])
+    rows = run(media, output)
+    assert counts(output) == (1, 3)
+    assert rows["5"]["embedding"] == [5, 1, 0]
+    output.unlink()
+    loads = fake.loads
+    run(media, output)
+    assert counts(output) == (0, 4)
+    assert fake.loads == loads
+    rows = run(write_media(tmp_path, [media_row("1", key="changed"), media_row("2")]), output)
+    assert counts(output) == (1, 1)
+    assert list(rows) == ["1", "2"]
+
+
+def test_a_clip_that_failed_upstream_is_embedded_when_it_is_mended(fake, tmp_path):
+    output = tmp_path / "out.parquet"
+    clips(tmp_path, ["1"])
+    broken = media_row("1", video_status="failed", video_reason="timeout")
+    assert run(write_media(tmp_path, [broken]), output)["1"]["reason"] == "timeout"
+    assert run(write_media(tmp_path, [media_row("1")]), output)["1"]["status"] == "ok"
+
+
+def test_another_protocol_embeds_again(fake, tmp_path):
+    output = tmp_path / "out.parquet"
+    media = clips(tmp_path, ["1", "2"])
+    run(media, output)
+    run(media, output, ModelSpec(**(vars(SPEC) | {"frames": 4})))
+    assert counts(output) == (2, 0)
+
+
+def test_a_killed_job_goes_on_where_it_was(fake, tmp_path):
+    """The job dies in its second batch; the first is not embedded again."""
+    output = tmp_path / "out.parquet"
+    media = clips(tmp_path, [str(i) for i in range(8)])
+    embed = fake.embedder.embed
+
+    def dies(modality, inputs):
+        if inputs[0][0, 0] == 4:
+            raise KeyboardInterrupt
+        return embed(modality, inputs)
+
+    fake.embedder.embed = dies
+    with pytest.raises(KeyboardInterrupt):
+        run(media, output)
+    assert not output.exists()
+    fake.embedder.embed = embed
+    fake.embedder.batches.clear()
+    rows = run(media, output)
+    assert fake.embedder.batches == [4]
+    assert len(rows) == 8
+
+
+def test_missing_proxies_are_made_again_for_the_job_only(fake, tmp_path, monkeypatch):
+    media = write_media(tmp_path, [media_row("1"), media_row("2", proxy=None)])
+    read = shard.ProxyReader(read_name, "video", tmp_path, {"size_px": 64}, tmp_path)
+    made = []
+
+    def restore(row, protocol, folder):
+        made.append(folder / f"{row['clip_id']}.mp4")
+        assert protocol == {"size_px": 64}
+        made[-1].touch()
+        return (made[-1], None)
+
+    monkeypatch.setitem(sys.modules, "concord.media.shard", SimpleNamespace(restore=restore))
+    rows = shard.read_table(media, shard.MEDIA).to_pylist()
+    assert [read(row)[0, 0] for row in rows] == [1, 2]
+    assert len(made) == 2
+    assert not any(path.exists() for path in made)
+
+
+def test_a_proxy_that_cannot_be_made_again(fake, tmp_path, monkeypatch):
+    module = SimpleNamespace(restore=lambda row, protocol, folder: (None, None))
+    monkeypatch.setitem(sys.modules, "concord.media.shard", module)
+    read = shard.ProxyReader(read_name, "audio", tmp_path, {}, tmp_path)
+    with pytest.raises(ValueError, match="unreadable"):
+        read(media_row("1"))
+
+
+def test_texts(fake, tmp_path):
+    texts = write_texts(tmp_path / "texts.parquet", ["one", "  ", "红色的球", "x" * 21, "x" * 13])
+    output = tmp_path / "out.parquet"
+    embed_texts(texts, output, SPEC, batch_size=2)
+    rows = read_table(output, EMBEDDINGS).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "skipped", "ok", "ok", "failed"]
+    assert rows[1]["reason"] == "empty_prompt"
+    assert rows[2]["embedding"] == [4, 1, 0]
+    assert [row["detail"] for row in rows[:3]] == [None] * 3
+    assert "cut off" in rows[3]["detail"]
+    assert rows[0]["id"] == "id of one"
+
+
+def test_what_computed_the_rows_is_told(fake, tmp_path):
+    output = tmp_path / "out.parquet"
+    run(clips(tmp_path, ["1"]), output)
+    note = read_metadata(output)
+    assert note["protocol"] == SPEC.protocol("video")
+    assert note["protocol_id"] == shard.protocol_id(SPEC.protocol("video"))
+    assert (note["model"], note["modality"], note["dim"]) == ("fake", "video", 3)
+    (computed,) = note["computed"]
+    assert computed["precision"] == "fp32"
+    assert computed["weights_sha256"] == "a"
+    assert computed["packages"]["torch"] == torch.__version__.split("+")[0]
+    run(clips(tmp_path, ["1", "2"]), output)
+    assert read_metadata(output)["computed"] == [computed]
+
+
+def test_weights_that_changed_on_a_hub_are_not_mixed(fake, tmp_path):
+    output = tmp_path / "out.parquet"
+    run(clips(tmp_path, ["1"]), output)
+    fake.embedder.weights_sha256 = "b"
+    with pytest.raises(UserError, match=r"models\.fake: the weights have changed.*sha256"):
+        run(clips(tmp_path, ["1", "2"]), output)
+
+
+def test_progress_is_told(fake, tmp_path, capsys):
+    run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
+    assert "fake video: 2/2" in capsys.readouterr().err
+
+
+def test_end_to_end_with_open_clip(tmp_path):
+    """Real proxies, decoder processes and network; the batch size does not change the numbers."""
+    weights = write_tiny_open_clip(tmp_path / "weights")
+    config = configured(tmp_path, tiny={"entry": "open_clip", "checkpoint": weights, "frames": 4})
+    names = ["a", "b", "c"]
+    for seed, name in enumerate(names):
+        write_proxy(tmp_path / "video" / f"{name}.mp4", 12 + seed, seed=seed)
+    media = write_media(tmp_path, [media_row(name) for name in names])
+    one = run(media, tmp_path / "one.parquet", spec(config, "tiny"), batch_size=1)
+    all_ = run(media, tmp_path / "all.parquet", spec(config, "tiny"), batch_size=8)
+    for name in names:
+        assert one[name]["views"] == 4
+        np.testing.assert_allclose(one[name]["embedding"], all_[name]["embedding"], atol=1e-5)
+        assert np.linalg.norm(one[name]["embedding"]) == pytest.approx(1, abs=1e-5)
+    embed_texts(
+        write_texts(tmp_path / "texts.parquet", ["a ball"]),
+        tmp_path / "texts_out.parquet",
+        spec(config, "tiny"),
+        batch_size=8,
+    )
+    (row,) = read_table(tmp_path / "texts_out.parquet", EMBEDDINGS).to_pylist()
+    assert len(row["embedding"]) == 32

@@ -32,13 +32,29 @@ def load(source: Mapping[str, Any] | Path) -> Config:
 
 
 def check(config: Config) -> list[str]:
-    """Everything that is wrong with the inputs of a valid configuration."""
+    """Everything that is wrong with the inputs of a valid configuration.
+
+    The demo's clips are left out until the workflow has made them.
+    """
     from concord import clips
 
-    try:
-        return clips.problems(config)
-    except UserError as error:
-        return list(map(str, error.args))
+    return clips.problems(without_unmade(config))
+
+
+def without_unmade(config: Config) -> Config:
+    """The configuration without demo collections and prompts that are still to be made."""
+    made = {
+        name: collection
+        for name, collection in config.collections.items()
+        if not config.is_demo(name) or any(path.exists() for path in collection.path)
+    }
+    demo = Path(config.results, "demo").resolve()
+    prompts = {
+        name: listed
+        for name, listed in config.prompts.items()
+        if listed.path.exists() or not listed.path.resolve().is_relative_to(demo)
+    }
+    return config.model_copy(update={"collections": made, "prompts": prompts})
 
 
 _GONE = object()
@@ -135,8 +151,6 @@ def _name_problems(config: Config, raw: Mapping[str, Any]) -> list[str]:
             problems.append(f"{key}: missing; expected one of {', '.join(prompts)}, or none")
         elif collection.prompts not in (None, "none", *prompts) and readable:
             problems.append(f"{key}: {_unknown('prompt set', collection.prompts, prompts)}")
-        if collection.recursive:
-            problems += _swallowed(f"collections.{name}", collection.path, config.results)
     for a, b in config.compare or []:
         names = [name for name in (a, b) if name not in collections]
         problems += [f"compare: {_unknown('collection', name, collections)}" for name in names]
@@ -170,17 +184,6 @@ def _clashes(section: str, names: list[str], reserved: str = "", why: str = "") 
 def _unknown(kind: str, name: str | None, known: list[str]) -> str:
     guess = did_you_mean(str(name), known) or f"; there is: {', '.join(known) or 'none'}"
     return f"no {kind} is called {name!r}{guess}"
-
-
-def _swallowed(key: str, folders: list[Path], results: Path) -> list[str]:
-    """A results folder inside a collection would have its own outputs taken for clips."""
-    outputs = results.resolve()
-    return [
-        f"{key}: the results folder {results} lies inside {folder}, so that outputs would be taken "
-        "for clips; set `results:` to a folder outside"
-        for folder in folders
-        if outputs.is_relative_to(folder.resolve())
-    ]
 
 
 def _model_problems(config: Config, name: str) -> list[str]:

@@ -1,0 +1,152 @@
+"""The command line, `python -m concord COMMAND`; a command imports what it needs when it runs."""
+
+import os
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from concord.errors import UserError
+
+
+class _Commands(TyperGroup):
+    """Shows a user's mistake as a message, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            from concord.commands.terminal import complain
+
+            complain(list(map(str, error.args)))
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="concord",
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measures how well video, audio and text agree. `snakemake --cores 16` runs everything; "
+    "these commands prepare a run and look into it.",
+    epilog="Exit status: 0 done, 1 a mistake in the configuration or the inputs, 2 a mistake in "
+    "the command line.",
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file")]
+DEFAULT = Path("config.yaml")
+
+
+@app.command()
+def check(config: ConfigFile = DEFAULT) -> None:
+    """Say everything that is wrong with the configuration and the clips."""
+    from concord.commands import check
+
+    check.run(config)
+
+
+@app.command()
+def init(
+    folders: Annotated[list[Path], typer.Argument(help="folders of clips, or manifests")],
+    prompts: Annotated[Path | None, typer.Option(help="JSON, JSONL, CSV or Parquet")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = DEFAULT,
+    force: Annotated[bool, typer.Option("--force", help="replace the file")] = False,
+) -> None:
+    """Write a commented configuration for folders of clips."""
+    from concord.commands import init
+
+    init.run(folders, prompts, output, force)
+
+
+@app.command()
+def models() -> None:
+    """List the models: what they take, licence, memory."""
+    from concord.commands import listings
+
+    listings.run_models()
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks: what they measure and need."""
+    from concord.commands import listings
+
+    listings.run_tasks()
+
+
+@app.command()
+def plan(config: ConfigFile = DEFAULT) -> None:
+    """Estimate clips, jobs, core-hours, GPU-hours and disk of a run, before it."""
+    from concord.commands import plan
+
+    plan.run(config)
+
+
+@app.command()
+def failures(
+    config: ConfigFile = DEFAULT,
+    collection: Annotated[str | None, typer.Option(help="only this collection")] = None,
+    stage: Annotated[str | None, typer.Option(help="only stages that begin so: media")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="as CSV")] = False,
+) -> None:
+    """List every skipped or failed clip with its reason and the log that has it."""
+    from concord.commands import failures
+
+    failures.run(config, collection, stage, csv)
+
+
+@app.command()
+def retry(
+    config: ConfigFile = DEFAULT,
+    stage: Annotated[str | None, typer.Option(help="media, embeddings or synchrony")] = None,
+    reason: Annotated[list[str] | None, typer.Option(help="only these reasons")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="every failed row")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> None:
+    """Let the next run try failed clips again: those that a limit or a crash ended."""
+    from concord.commands import retry
+
+    retry.run(config, stage, reason or [], everything, yes)
+
+
+@app.command()
+def summary(config: ConfigFile = DEFAULT) -> None:
+    """Print the compact table of the last run."""
+    from concord.commands import summary
+
+    summary.run(config)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from concord import __version__
+
+    typer.echo(__version__)
+
+
+@app.command(hidden=True)
+def docs() -> None:
+    """Write the files that are generated from the code."""
+    from concord import config_docs
+
+    for path in config_docs.write():
+        typer.echo(path)
+
+
+def main() -> None:
+    """Run the command line; a closed pipe ends it quietly."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="python -m concord")
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

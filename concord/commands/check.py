@@ -1,0 +1,46 @@
+"""`concord check`: everything that is wrong with the configuration and the inputs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from concord.commands.terminal import say
+from concord.config import Config
+from concord.errors import UserError
+from concord.load import check, load, without_unmade
+from concord.models import catalogue
+from concord.scores.tasks import applies
+
+
+def run(path: Path) -> None:
+    """Print what will be measured and what cannot be; raises UserError with all problems."""
+    config = load(path)
+    if problems := check(config):
+        raise UserError(*(f"{path}: {problem}" for problem in problems))
+    say(f"{path}: no problems", "green")
+    for note in _notes(config):
+        say(f"note: {note}", "yellow")
+
+
+def _notes(config: Config) -> Iterator[str]:
+    """What is allowed, but may surprise."""
+    unmade = config.collections.keys() - without_unmade(config).collections.keys()
+    if unmade:
+        names = ", ".join(name for name in config.collections if name in unmade)
+        yield f"the workflow will make the clips of {names}"
+    if config.limit:
+        yield f"limit: a trial run with the first {config.limit} clips of each collection"
+    specs = [catalogue.spec(config, name) for name in config.models]
+    for name in config.collections:
+        has_prompts = config.prompt_set(name) is not None
+        idle = [
+            task
+            for task in config.tasks
+            if task != "synchrony"
+            and not any(applies(task, spec.modalities, has_prompts) for spec in specs)
+        ]
+        if idle:
+            lack = "no configured model can do them" if has_prompts else "it has no prompts"
+            yield f"collections.{name}: nothing will be scored for {', '.join(idle)}: {lack}"
+    for spec in specs:
+        if not spec.commercial:
+            yield f"models.{spec.name}: licence {spec.licence}; not for commercial use as it stands"

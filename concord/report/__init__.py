@@ -1,0 +1,1 @@
+"""Tables, exports and the page: everything a reader of the results opens."""

@@ -112,8 +112,8 @@ def _entry(
 ) -> list[str]:
     """The lines of one key: its value, or as a comment an example of one."""
     value = values.get(name, field.get("default"))
-    off = "" if value is not None else "# "
-    if value is None:
+    off = "# " if value in (None, {}) else ""
+    if off:
         value = field["examples"][0]
     meaning = _meaning(field)
     if not isinstance(value, Mapping):

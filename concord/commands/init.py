@@ -58,7 +58,11 @@ def _plain(text: str) -> str:
 
 def _say_next(output: Path) -> None:
     say(f"{output}: written", "green")
-    for problem in check(load(output)):
+    try:
+        problems = check(load(output))
+    except UserError as error:
+        problems = list(map(str, error.args))
+    for problem in problems:
         say(f"to mend: {problem}", "yellow")
     is_default = str(output) == "config.yaml"
     name = shlex.quote(str(output))

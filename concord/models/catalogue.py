@@ -203,6 +203,16 @@ def _open_clip_dim(architecture: str | None, layout: Path | None, name: str) -> 
     return int(json.loads(path.read_text("utf-8"))["embed_dim"])
 
 
+def architecture_file(spec: ModelSpec) -> Path | None:
+    """open_clip's JSON description of a model's network; None where only a hub has it."""
+    if spec.backend != "open_clip":
+        return None
+    if spec.architecture is None:
+        return folder_config(Path(spec.checkpoint)) if spec.checkpoint else None
+    path = _open_clip_folder() / f"{spec.architecture}.json"
+    return path if path.is_file() else None
+
+
 def _open_clip_folder() -> Path:
     """open_clip's descriptions of architectures, found without importing it (torch is heavy)."""
     found = importlib.util.find_spec("open_clip")

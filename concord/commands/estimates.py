@@ -1,0 +1,150 @@
+"""What a run costs, by constants that were measured; `concord plan` prints the sums.
+
+All constants stand here. Each was measured on real clips (24 of 192x144 to 1920x1080, 10 to 30
+frames a second) on the machine named in MACHINE, except those that say they are assumed.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from concord.media.ffmpeg import find_ffmpeg
+from concord.models.base import Modality, ModelSpec
+from concord.models.catalogue import architecture_file
+
+MACHINE = "one core of an AMD EPYC server"
+MEDIA_S_PER_MEGAPIXEL = 0.005
+DECODE_S_PER_CLIP_S = 0.008
+SYNCHRONY_S_PER_CLIP_S = 0.03
+CPU_GFLOP_PER_S = 80.0
+GPU_GFLOP_PER_S = 20_000.0  # assumed: a tenth of what a current accelerator claims
+JOB_START_S = 8.0
+PROXY_BYTES_PER_S = 60_000.0
+WAVE_BYTES_PER_S = 32_000.0
+MINI_GFLOP = 0.1
+UNKNOWN_GFLOP = 35.0
+"""Of one frame through a network whose description is not at hand: that of a ViT-B/16."""
+
+DECODERS = 4
+"""Processes that decode beside a GPU, as models.NAME.workers has it by default."""
+
+SAMPLE = 16
+PROBE_TIMEOUT_S = 5
+LEAST_BYTES_PER_S = 500
+"""A file with less claims a duration it does not have."""
+# Where no sampled clip can be read: a clip of generators, 8 s of 720p at 24 frames a second.
+TYPICAL = (8.0, 1280 * 720 * 24 / 1e6)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """The clips of a collection: their number, seconds of play and megapixels of picture."""
+
+    clips: int
+    seconds: float
+    megapixels: float
+    sampled: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a stage: jobs, hours of one core without a GPU, hours of a GPU if there is one, bytes."""
+
+    stage: str
+    jobs: int
+    core_hours: float
+    gpu_hours: float = 0.0
+    size: float = 0.0
+
+
+def footage(paths: Sequence[str]) -> Footage:
+    """Probe a few clips, spread evenly, and take the others to be like them."""
+    step = max(1, len(paths) // SAMPLE)
+    probed = [found for path in paths[::step][:SAMPLE] if (found := _probe(path))]
+    known = probed or [TYPICAL]
+    seconds = len(paths) * sum(duration for duration, _ in known) / len(known)
+    megapixels = len(paths) * sum(duration * rate for duration, rate in known) / len(known)
+    return Footage(len(paths), seconds, megapixels, len(probed))
+
+
+def media_cost(found: Footage, jobs: int) -> Cost:
+    """Probing, proxies, waves and volumes."""
+    size = found.seconds * (PROXY_BYTES_PER_S + WAVE_BYTES_PER_S)
+    return Cost("media", jobs, _hours(found.megapixels * MEDIA_S_PER_MEGAPIXEL, jobs), size=size)
+
+
+def synchrony_cost(found: Footage, jobs: int) -> Cost:
+    """Onsets, motion and their offset."""
+    return Cost("synchrony", jobs, _hours(found.seconds * SYNCHRONY_S_PER_CLIP_S, jobs))
+
+
+def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: int) -> Cost:
+    """Decoding and the network; a GPU waits for whichever is slower."""
+    decoding = 0.0 if modality == "text" else found.seconds * DECODE_S_PER_CLIP_S
+    passes = spec.frames if modality == "video" else 1
+    work = found.clips * passes * gflop(spec, modality)
+    gpu = max(decoding / DECODERS, work / GPU_GFLOP_PER_S)
+    return Cost(
+        f"embeddings/{spec.name}/{modality}",
+        jobs,
+        _hours(decoding + work / CPU_GFLOP_PER_S, jobs),
+        _hours(gpu, jobs),
+        4.0 * found.clips * spec.dim,
+    )
+
+
+def gflop(spec: ModelSpec, modality: Modality) -> float:
+    """Billions of operations of one frame or text through a network.
+
+    A transformer layer of width w on t tokens does 24 w^2 t + 4 w t^2 of them (Kaplan et al.,
+    Scaling Laws for Neural Language Models, 2020, table 1).
+    """
+    if spec.backend == "mini":
+        return MINI_GFLOP
+    path = architecture_file(spec)
+    if path is None:
+        return UNKNOWN_GFLOP
+    description = json.loads(path.read_text("utf-8"))
+    description = description.get("model_cfg", description)
+    part = description["text_cfg" if modality == "text" else "vision_cfg"]
+    if not isinstance(part.get("layers"), int) or "width" not in part:
+        return UNKNOWN_GFLOP
+    if modality == "text":
+        tokens = part.get("context_length", 77)
+    else:
+        tokens = (part.get("image_size", 224) // part.get("patch_size", 16)) ** 2 + 1
+    width = part["width"]
+    return float(part["layers"] * (24 * width**2 * tokens + 4 * width * tokens**2) / 1e9)
+
+
+def _hours(seconds: float, jobs: int) -> float:
+    return (seconds + jobs * JOB_START_S) / 3600
+
+
+def _probe(path: str) -> tuple[float, float] | None:
+    """Duration in s and megapixels a second of a clip, by ffmpeg in a process of its own."""
+    command = [find_ffmpeg().path, "-hide_banner", "-protocol_whitelist", "file"]
+    try:
+        done = subprocess.run(
+            [*command, "-i", f"file:{Path(path).absolute()}"],
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return None
+    text = done.stderr.decode("utf-8", "replace")
+    duration = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
+    if not duration:
+        return None
+    hours, minutes, rest = map(float, duration.groups())
+    seconds = 3600 * hours + 60 * minutes + rest
+    if Path(path).stat().st_size < LEAST_BYTES_PER_S * seconds:
+        return None
+    picture = re.search(r"Video: .*?\b(\d{2,5})x(\d{2,5})\b", text)
+    rate = re.search(r"([\d.]+) (?:fps|tbr)", text)
+    pixels = int(picture[1]) * int(picture[2]) if picture else 0
+    return seconds, pixels * (float(rate[1]) if rate else 25) / 1e6

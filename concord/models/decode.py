@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
+from concord.errors import UserError
 from concord.tables import REASONS
 
 Item = TypeVar("Item")
@@ -89,6 +90,7 @@ def parallel_views(
     At most `ahead` items are read or waiting at a time, which bounds the memory. Whatever happens
     to one item is that item's Failure: a ValueError whose first argument is a word of REASONS,
     any other exception (`unreadable`), a dead process (`crashed`), `timeout_s` seconds (`timeout`).
+    A UserError is no fault of the item and is raised.
     """
     waiting = iter(items)
     first = list(islice(waiting, ahead))
@@ -128,6 +130,8 @@ def _result(future: ProcessFuture[np.ndarray]) -> np.ndarray | Failure:
         if word in REASONS:
             return Failure(word, "; ".join(map(str, rest)) or None)
         return Failure("unreadable", str(error))
+    except UserError:
+        raise
     except Exception as error:
         return Failure("unreadable", f"{type(error).__name__}: {error}")
     return views

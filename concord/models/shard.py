@@ -5,7 +5,7 @@ import importlib.metadata
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +24,7 @@ from concord.protocol import digest, protocol_id
 from concord.resume import Resume, Row
 from concord.tables import EMBEDDINGS, MEDIA, TEXTS, read_metadata, read_table
 
-READ_TIMEOUT_S = 120.0
+READ_TIMEOUT_S = 720.0
 """Time for one clip in a decoder process, making a missing proxy again included."""
 REPORT_EVERY_S = 10.0
 PACKAGES = ("av", "numpy", "open_clip_torch", "pillow", "soundfile", "timm", "torch")
@@ -48,21 +48,25 @@ class ProxyReader:
     read: Reader
     modality: Modality
     shard: Path
-    media_protocol: Mapping[str, Any]
+    media_protocol: dict[str, Any]
     scratch: Path
 
     def __call__(self, row: Row) -> np.ndarray:
         folder, column = PROXIES[self.modality]
         path = self.shard / folder / str(row[column])
-        if row[column] and path.exists():
+        if path.exists():
             return self.read(path)
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
             return self.read(self._restored(row, Path(scratch)))
 
     def _restored(self, row: Row, folder: Path) -> Path:
         from concord.media.shard import restore
+        from concord.media.transcode import MachineError
 
-        proxy, wave = restore(row, self.media_protocol, folder)
+        try:
+            proxy, wave = restore(row, self.media_protocol, folder)
+        except MachineError as error:
+            raise UserError(f"{row['path']}: {error}") from error
         path: Path | None = proxy if self.modality == "video" else wave
         if path is None:
             raise ValueError("unreadable", f"{row['path']} could not be transcoded again")
@@ -77,7 +81,7 @@ def embed_media(
     *,
     batch_size: int,
     workers: int,
-    media_protocol: Mapping[str, Any],
+    media_protocol: dict[str, Any],
 ) -> None:
     """Embed the pictures or the sounds of a shard's clips; writes EMBEDDINGS to `output`.
 
@@ -130,8 +134,10 @@ def embed_texts(texts: Path, output: Path, spec: ModelSpec, *, batch_size: int) 
 def _media_task(row: Row, modality: Modality, protocol: str) -> Task | Row:
     """What is to be embedded, or the finished row of a clip that cannot be."""
     status, reason = row[f"{modality}_status"], row[f"{modality}_reason"]
-    if status == "ok":
+    if status == "ok" and row[PROXIES[modality][1]]:
         return Task(row["clip_id"], digest(row["key"], protocol), row)
+    if status == "ok":  # usable, but the media stage left it untranscoded, and says why
+        status, reason = row["status"], row["reason"]
     return {
         "id": row["clip_id"],
         "key": digest(row["key"], protocol, status, reason or ""),

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 
-from concord.config import Config
 from concord.tables import MEDIA, TEXTS, write_table
+
+if TYPE_CHECKING:
+    from concord.config import Config
 
 TINY = {
     "embed_dim": 32,
@@ -32,6 +33,8 @@ PREPROCESSING = {
 
 def write_proxy(path: Path, frames: int = 20, size: tuple[int, int] = (96, 64), seed: int = 0):
     """An H.264 file whose frame i is mostly of grey level 10 * i, with a random texture."""
+    import av
+
     path.parent.mkdir(parents=True, exist_ok=True)
     texture = np.random.default_rng(seed).integers(0, 6, (size[1], size[0], 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
@@ -42,6 +45,13 @@ def write_proxy(path: Path, frames: int = 20, size: tuple[int, int] = (96, 64), 
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def read_name(path: Path) -> np.ndarray:
+    """A view that is the number in the file's name; `none` cannot be read."""
+    if path.stem == "none":
+        raise ValueError("no_frames")
+    return np.array([[float(path.stem)]])
 
 
 def media_row(clip: str, **values: Any) -> dict[str, Any]:
@@ -89,8 +99,10 @@ def write_tiny_open_clip(folder: Path) -> Path:
     return folder / "model.safetensors"
 
 
-def configured(results: Path, **models: Mapping[str, Any]) -> Config:
+def configured(results: Path, **models: Mapping[str, Any]) -> "Config":
     """A configuration with these models."""
+    from concord.config import Config
+
     return Config.model_validate(
         {"results": results, "collections": {"c": str(results)}, "models": models}
     )

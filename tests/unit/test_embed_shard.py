@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from embedding_inputs import (  # noqa: E402
     configured,
     media_row,
+    read_name,
     write_media,
     write_proxy,
     write_texts,
@@ -23,16 +24,9 @@ from concord.models import shard  # noqa: E402
 from concord.models.base import ModelSpec  # noqa: E402
 from concord.models.catalogue import spec  # noqa: E402
 from concord.models.shard import embed_media, embed_texts  # noqa: E402
-from concord.tables import EMBEDDINGS, read_metadata, read_table  # noqa: E402
+from concord.tables import EMBEDDINGS, PLAN, read_metadata, read_table, write_table  # noqa: E402
 
 SPEC = ModelSpec("fake", "fake", ("video", "audio", "text"), 3, "", "", precision="fp32")
-
-
-def read_name(path: Path) -> np.ndarray:
-    """A view that is the number in the file's name; `none` cannot be read."""
-    if path.stem == "none":
-        raise ValueError("no_frames")
-    return np.array([[float(path.stem)]])
 
 
 class Fake:
@@ -119,6 +113,15 @@ def test_upstream_failures_keep_their_reason_and_load_nothing(fake, tmp_path):
     assert fake.loads == 0
 
 
+def test_clips_that_the_filter_kept_out_are_skipped(fake, tmp_path):
+    """Their sound could be used, but there is no wave of it."""
+    kept_out = {"status": "skipped", "reason": "silent", "audio_status": "ok", "wave": None}
+    media = write_media(tmp_path, [media_row("a", **kept_out)])
+    rows = run(media, tmp_path / "audio.parquet", modality="audio")
+    assert (rows["a"]["status"], rows["a"]["reason"]) == ("skipped", "silent")
+    assert fake.loads == 0
+
+
 def test_failures_stay_with_their_clip(fake, tmp_path):
     names = ["1", "none", "13", "2", "66", "3", "4"]
     rows = run(clips(tmp_path, names), tmp_path / "out.parquet")
@@ -142,7 +145,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(fake, tmp_path):
 
 def test_one_clip_that_does_not_fit_ends_the_job(fake, tmp_path):
     fake.embedder = Fake(limit=0.5)
-    with pytest.raises(UserError, match="does not fit into the memory.*precision"):
+    with pytest.raises(UserError, match=r"does not fit into the memory.*precision"):
         run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
 
 
@@ -213,7 +216,7 @@ def test_a_killed_job_goes_on_where_it_was(fake, tmp_path):
 
 
 def test_missing_proxies_are_made_again_for_the_job_only(fake, tmp_path, monkeypatch):
-    media = write_media(tmp_path, [media_row("1"), media_row("2", proxy=None)])
+    media = write_media(tmp_path, [media_row("1"), media_row("2")])
     read = shard.ProxyReader(read_name, "video", tmp_path, {"size_px": 64}, tmp_path)
     made = []
 
@@ -301,3 +304,28 @@ def test_end_to_end_with_open_clip(tmp_path):
     )
     (row,) = read_table(tmp_path / "texts_out.parquet", EMBEDDINGS).to_pylist()
     assert len(row["embedding"]) == 32
+
+
+def test_dropped_proxies_give_the_same_embeddings(tmp_path):
+    """The media stage's own proxies, deleted and made again by the decoder processes."""
+    from concord.media.protocol import media_protocol
+    from concord.media.shard import drop_proxies, process_shard
+
+    weights = write_tiny_open_clip(tmp_path / "weights")
+    config = configured(tmp_path, tiny={"entry": "open_clip", "checkpoint": weights})
+    original = write_proxy(tmp_path / "original.mkv", 30, (128, 96))
+    plan, media = tmp_path / "plan.parquet", tmp_path / "0000" / "media.parquet"
+    write_table(plan, PLAN, [{"clip_id": "a", "path": str(original), "key": "k"}])
+    protocol = media_protocol(config, "c") | {"filter": False}
+    process_shard(plan, media, protocol, workers=1, timeout_s=60, memory_mb=4000)
+    found = []
+    for name in ("before", "after"):
+        embed_media(
+            media, tmp_path / f"{name}.parquet", spec(config, "tiny"), "video",
+            batch_size=2, workers=1, media_protocol=protocol,
+        )  # fmt: skip
+        found += read_table(tmp_path / f"{name}.parquet", EMBEDDINGS).to_pylist()
+        drop_proxies(media)
+    assert not (media.parent / "video").exists()
+    assert found[0] == found[1]
+    assert found[0]["status"] == "ok"

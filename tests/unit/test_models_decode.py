@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from embedding_inputs import write_proxy
 
+from concord.errors import UserError
 from concord.models.decode import Failure, centres, parallel_views, read_frames
 
 
@@ -82,6 +83,8 @@ def misbehave(item):
         raise ValueError("no_frames", "as the decoder said")
     if item == "other":
         raise RuntimeError("unexpected")
+    if item == "user":
+        raise UserError("ffmpeg is not there")
     if item == "slow":
         time.sleep(0.5)
     return np.array([int(item)] if item.isdigit() else [-1])
@@ -105,6 +108,11 @@ def test_each_failure_costs_one_clip():
     assert reasons == [1, "crashed", 2, "timeout", 3, "no_frames", "unreadable", 4]
     assert found[5].detail == "as the decoder said"
     assert "unexpected" in found[6].detail
+
+
+def test_a_mistake_of_the_user_ends_the_job():
+    with pytest.raises(UserError, match="ffmpeg is not there"):
+        results(["1", "user"])
 
 
 def test_no_more_than_ahead_items_are_taken():

@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from concord.config import TASKS, Config
 from concord.files import write_text_if_changed
+from concord.models import reference as models
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "config.schema.json"
@@ -65,6 +66,7 @@ def files() -> dict[Path, str]:
         Path("config.yaml"): config_yaml(DEMO, DEMO_NOTES),
         Path(SCHEMA): json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
         Path("docs/configuration.md"): reference(),
+        Path("docs/models.md"): models.reference(),
     }
 
 

@@ -34,8 +34,8 @@ rule all:
         "<results>/tables/summary.parquet",
         "<results>/exports/summary.json",
         "<results>/report/index.html",
-        cleanup_mark,
+        [] if CONFIG.media.keep_proxies else "<results>/media/.dropped",
 
 
 onsuccess:
-    print_results()
+    show_results()

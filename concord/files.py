@@ -1,5 +1,6 @@
 """Files that are either the old one or the new one, whatever happens in between."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed onto it when the block ends without an error.
 
     The content is on disk before the rename, so that a crash leaves the old file or the new one.
+    What a killed writer of the same path left behind is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
-    os.close(handle)
+    _remove_stale(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
+    fcntl.flock(handle, fcntl.LOCK_EX)
     temporary = Path(name)
     try:
         yield temporary
@@ -25,6 +28,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _prefix(path: Path) -> str:
+    return f".tmp-{path.name}-"
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove temporary files of `path` whose writer, which held a lock on them, is gone."""
+    for name in os.listdir(path.parent):  # noqa: PTH208 (names alone, without a Path for each)
+        if not name.startswith(_prefix(path)):
+            continue
+        stale = path.with_name(name)
+        try:
+            with stale.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stale.unlink(missing_ok=True)
+        except OSError:
+            continue  # still being written, or already gone
 
 
 def write_text(path: Path, text: str) -> None:

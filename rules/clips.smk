@@ -12,11 +12,11 @@ checkpoint make_demo:
         "<results>/logs/make_demo.log",
     benchmark:
         "<results>/benchmarks/make_demo.tsv"
+    conda:
+        "../envs/media.yaml"
     threads: 8
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/media.yaml"
     script:
         "../scripts/make_demo.py"

@@ -21,19 +21,19 @@ rule embed_media:
         media="<results>/media/{collection}/{shard}/media.parquet",
     output:
         embeddings="<results>/embeddings/{model}/{modality}/{collection}/{shard}.parquet",
-    params:
-        protocol=lambda w: SPECS[w.model].protocol(w.modality),
     log:
         "<results>/logs/embed_media/{model}.{modality}.{collection}.{shard}.log",
     benchmark:
         "<results>/benchmarks/embed_media/{model}.{modality}.{collection}.{shard}.tsv"
+    conda:
+        "../envs/models.yaml"
     threads: model_threads
     resources:
         gpu=1,
         mem_mb=model_memory_mb,
         runtime=lambda w, attempt: 240 * attempt,
-    conda:
-        "../envs/models.yaml"
+    params:
+        protocol=lambda w: SPECS[w.model].protocol(w.modality),
     script:
         "../scripts/embed_media.py"
 
@@ -44,18 +44,18 @@ rule embed_texts:
         texts="<results>/prompts/{prompt_set}/plan/{shard}.parquet",
     output:
         embeddings="<results>/embeddings/{model}/text/{prompt_set}/{shard}.parquet",
-    params:
-        protocol=lambda w: SPECS[w.model].protocol("text"),
     log:
         "<results>/logs/embed_texts/{model}.{prompt_set}.{shard}.log",
     benchmark:
         "<results>/benchmarks/embed_texts/{model}.{prompt_set}.{shard}.tsv"
+    conda:
+        "../envs/models.yaml"
     threads: model_threads
     resources:
         gpu=1,
         mem_mb=model_memory_mb,
         runtime=lambda w, attempt: 60 * attempt,
-    conda:
-        "../envs/models.yaml"
+    params:
+        protocol=lambda w: SPECS[w.model].protocol("text"),
     script:
         "../scripts/embed_texts.py"

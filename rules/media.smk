@@ -13,17 +13,17 @@ rule transcode_shard:
         plan="<results>/clips/{collection}/plan/{shard}.parquet",
     output:
         media="<results>/media/{collection}/{shard}/media.parquet",
-    params:
-        protocol=lambda w: media_protocol(CONFIG, w.collection),
     log:
         "<results>/logs/transcode_shard/{collection}.{shard}.log",
     benchmark:
         "<results>/benchmarks/transcode_shard/{collection}.{shard}.tsv"
+    conda:
+        "../envs/media.yaml"
     threads: CONFIG.media.workers
     resources:
         mem_mb=lambda w, threads: 500 + 300 * threads,
         runtime=lambda w, attempt: 240 * attempt,
-    conda:
-        "../envs/media.yaml"
+    params:
+        protocol=lambda w: media_protocol(CONFIG, w.collection),
     script:
         "../scripts/transcode_shard.py"

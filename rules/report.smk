@@ -14,6 +14,13 @@ def everything(wildcards):
     return sorted(set(map(str, files)))
 
 
+def show_results():
+    """Print the compact table at the end of a run."""
+    from concord.report.console import print_summary
+
+    print_summary(Path(CONFIG.results, "tables"))
+
+
 rule aggregate_tables:
     """Summarise, compare and list what is missing."""
     input:
@@ -21,18 +28,18 @@ rule aggregate_tables:
     output:
         expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["parquet", "csv"]),
         provenance="<results>/provenance.json",
-    params:
-        protocol=CONFIG.model_dump(mode="json", include={"statistics", "compare", "limit"}),
     log:
         "<results>/logs/aggregate_tables.log",
     benchmark:
         "<results>/benchmarks/aggregate_tables.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 2
     resources:
         mem_mb=8000,
         runtime=60,
-    conda:
-        "../envs/report.yaml"
+    params:
+        protocol=CONFIG.model_dump(mode="json", include={"statistics", "compare", "limit"}),
     script:
         "../scripts/aggregate_tables.py"
 
@@ -47,11 +54,11 @@ rule export_formats:
         "<results>/logs/export_formats.log",
     benchmark:
         "<results>/benchmarks/export_formats.tsv"
+    conda:
+        "../envs/report.yaml"
     resources:
         mem_mb=8000,
         runtime=60,
-    conda:
-        "../envs/report.yaml"
     script:
         "../scripts/export_formats.py"
 
@@ -62,18 +69,18 @@ rule render_report:
         "<results>/tables/summary.parquet",
     output:
         page="<results>/report/index.html",
-    params:
-        protocol=CONFIG.report.model_dump(),
     log:
         "<results>/logs/render_report.log",
     benchmark:
         "<results>/benchmarks/render_report.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 2
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/report.yaml"
+    params:
+        protocol=CONFIG.report.model_dump(),
     script:
         "../scripts/render_report.py"
 
@@ -83,14 +90,15 @@ rule drop_proxies:
     input:
         "<results>/exports/summary.json",
         "<results>/report/index.html",
+        media=lambda w: [f for c in CONFIG.collections for f in LAYOUT.media(planned(c))],
     output:
         mark=touch("<results>/media/.dropped"),
     log:
         "<results>/logs/drop_proxies.log",
+    conda:
+        "../envs/media.yaml"
     resources:
         mem_mb=500,
         runtime=30,
-    conda:
-        "../envs/media.yaml"
     script:
         "../scripts/drop_proxies.py"

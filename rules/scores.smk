@@ -13,18 +13,18 @@ rule measure_synchrony:
         media="<results>/media/{collection}/{shard}/media.parquet",
     output:
         synchrony="<results>/synchrony/{collection}/{shard}.parquet",
-    params:
-        protocol=synchrony_protocol(),
     log:
         "<results>/logs/measure_synchrony/{collection}.{shard}.log",
     benchmark:
         "<results>/benchmarks/measure_synchrony/{collection}.{shard}.tsv"
+    conda:
+        "../envs/media.yaml"
     threads: CONFIG.media.workers
     resources:
         mem_mb=lambda w, threads: 500 + 300 * threads,
         runtime=lambda w, attempt: 120 * attempt,
-    conda:
-        "../envs/media.yaml"
+    params:
+        protocol=synchrony_protocol(),
     script:
         "../scripts/measure_synchrony.py"
 
@@ -37,17 +37,17 @@ rule score_synchrony:
         synchrony=lambda w: LAYOUT.synchrony(planned(w.collection)),
     output:
         scores="<results>/scores/synchrony/signal/{collection}.parquet",
-    params:
-        protocol=LAYOUT.score_parameters("synchrony"),
     log:
         "<results>/logs/score_synchrony/{collection}.log",
     benchmark:
         "<results>/benchmarks/score_synchrony/{collection}.tsv"
+    conda:
+        "../envs/media.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../envs/media.yaml"
+    params:
+        protocol=LAYOUT.score_parameters("synchrony"),
     script:
         "../scripts/score_synchrony.py"
 
@@ -62,19 +62,19 @@ rule score_task:
         text=lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))["text"],
     output:
         scores="<results>/scores/{task}/{model}/{collection}.parquet",
-    params:
-        protocol=lambda w: LAYOUT.score_parameters(w.task),
     log:
         "<results>/logs/score_task/{task}.{model}.{collection}.log",
     benchmark:
         "<results>/benchmarks/score_task/{task}.{model}.{collection}.tsv"
     wildcard_constraints:
         task="video_text|audio_text|av_consistency|retrieval",
+    conda:
+        "../envs/models.yaml"
     threads: 4
     resources:
         mem_mb=8000,
         runtime=60,
-    conda:
-        "../envs/models.yaml"
+    params:
+        protocol=lambda w: LAYOUT.score_parameters(w.task),
     script:
         "../scripts/score_task.py"

@@ -9,18 +9,18 @@ rule train_mini:
     output:
         weights="<results>/training/mini/mini.safetensors",
         metrics="<results>/training/mini/metrics.csv",
-    params:
-        seed=CONFIG.statistics.seed,
     log:
         "<results>/logs/train_mini.log",
     benchmark:
         "<results>/benchmarks/train_mini.tsv"
+    conda:
+        "../envs/models.yaml"
     threads: workflow.cores or 8
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=120,
-    conda:
-        "../envs/models.yaml"
+    params:
+        seed=CONFIG.statistics.seed,
     script:
         "../scripts/train_mini.py"

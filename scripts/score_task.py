@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from concord.load import load
-from concord.scores.gather import score
+from concord.scores.score import score
 
 from concord.logs import log_to
 from concord.models.base import MODALITIES

@@ -1,0 +1,37 @@
+"""Files are the old one or the new one, and what a killed writer left is removed."""
+
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from concord.files import atomic_path, write_text, write_text_if_changed
+
+
+def test_an_error_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_dead_writers_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    dead, living = tmp_path / ".tmp-a.txt-1.txt", tmp_path / ".tmp-a.txt-2.txt"
+    dead.write_text("x")
+    with living.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_text(path, "new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, living])
+
+
+def test_unchanged_text_keeps_its_time_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    assert write_text_if_changed(path, "a")
+    before = path.stat().st_mtime_ns
+    assert not write_text_if_changed(path, "a")
+    assert path.stat().st_mtime_ns == before
+    assert write_text_if_changed(path, "b")

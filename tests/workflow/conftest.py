@@ -1,0 +1,102 @@
+"""A folder with small real clips and the workflow run in it, as a user would."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from concord.media.ffmpeg import find_ffmpeg
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = re.compile(r"^(\w+)\s+(\d+)$", re.MULTILINE)
+
+
+def make_clip(path: Path, *, hue: int = 0, tone_hz: int = 440, seconds: float = 1.5) -> Path:
+    """Write a small clip with a moving picture and a tone that comes and goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = f"testsrc2=size=96x72:rate=10:duration={seconds},hue=h={hue}"
+    sound = f"sine=frequency={tone_hz}:beep_factor=3:duration={seconds}:sample_rate=16000"
+    command = [str(find_ffmpeg().path), "-v", "error", "-nostdin", "-y", "-f", "lavfi"]
+    command += ["-i", picture, "-f", "lavfi", "-i", sound, "-c:v", "libx264"]
+    command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", f"file:{path}"]
+    subprocess.run(command, check=True)
+    return path
+
+
+@dataclass
+class Workflow:
+    """A working folder with a configuration; `run` calls snakemake there."""
+
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def command(self, *arguments: str) -> list[str]:
+        (self.folder / "config.yaml").write_text(
+            yaml.safe_dump(self.config, allow_unicode=True), encoding="utf-8"
+        )
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--configfile", "config.yaml", "--cores", "2"]
+        command += ["--workflow-profile", str(ROOT / "profiles" / "default")]
+        return [*command, *arguments]
+
+    def run(self, *arguments: str, ok: bool = True) -> str:
+        """Run to the end and return everything printed; fails the test on another exit status."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert (done.returncode == 0) == ok, done.stdout[-6000:]
+        return done.stdout
+
+    def jobs(self, *arguments: str) -> dict[str, int]:
+        """The jobs, by rule, that a run would start now."""
+        found = dict(JOBS.findall(self.run("--dry-run", "--quiet", "reason", *arguments)))
+        return {rule: int(n) for rule, n in found.items() if rule not in ("total", "all")}
+
+    def table(self, name: str) -> pa.Table:
+        return pq.read_table(self.folder / "results" / "tables" / f"{name}.parquet")
+
+    def processed(self) -> dict[str, int]:
+        """Clips processed (not reused) when each shard's table was last written, by stage."""
+        total: dict[str, int] = {}
+        for path in (self.folder / "results").glob("*/**/*.parquet"):
+            note = json.loads((pq.read_schema(path).metadata or {}).get(b"concord", b"{}"))
+            if "run" in note:
+                stage = note["table"]
+                total[stage] = total.get(stage, 0) + note["run"]["processed"]
+        return total
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Workflow:
+    """Three clips with prompts in one collection, to be scored by synchrony alone."""
+    for i, hue in enumerate((0, 120, 240), start=1):
+        make_clip(tmp_path / "clips" / f"sample_{i:04d}.mp4", hue=hue, tone_hz=300 * i)
+    prompts = [
+        {"index": i, "video_prompt": f"a {colour} pattern", "audio_prompt": f"{tone} beeps"}
+        for i, (colour, tone) in enumerate([("red", "low"), ("green", "mid"), ("blue", "high")], 1)
+    ]
+    (tmp_path / "prompts.json").write_text(json.dumps(prompts))
+    return Workflow(
+        tmp_path,
+        {"collections": {"own": "clips"}, "prompts": "prompts.json", "tasks": ["synchrony"]},
+    )
+
+
+@pytest.fixture
+def clip() -> Callable[..., Path]:
+    return make_clip

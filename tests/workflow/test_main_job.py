@@ -1,0 +1,101 @@
+"""From clips and prompts to tables and a page, run as a user runs it."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import Workflow
+
+ALL_TASKS = ["video_text", "audio_text", "av_consistency", "retrieval", "synchrony"]
+
+
+def test_three_clips_reach_every_room(workflow: Workflow) -> None:
+    workflow.config["tasks"] = ALL_TASKS
+    (workflow.folder / "clips" / "notes.txt").write_text("not a clip")
+    (workflow.folder / "clips" / "sample_0009.mp4").write_bytes(b"not a clip either")
+    printed = workflow.run()
+    assert "video_text" in printed, "the compact table ends a run"
+
+    summary = workflow.table("summary").to_pylist()
+    row = next(r for r in summary if r["task"] == "video_text")
+    assert (row["n_expected"], row["n_scored"]) == (4, 3)
+    assert -1 <= row["ci_low"] <= row["mean"] <= row["ci_high"] <= 1
+    status = {
+        (r["clip_id"], r["stage"]): (r["status"], r["reason"])
+        for r in workflow.table("status").to_pylist()
+    }
+    assert status["notes.txt", "clips"] == ("skipped", "not_media")
+    assert status["sample_0009.mp4", "media"] == ("failed", "unreadable")
+    assert status["sample_0001.mp4", "scores/av_consistency/mini"] == ("ok", None)
+    exported = workflow.folder / "results" / "exports"
+    assert json.loads((exported / "summary.json").read_text())
+    page = (workflow.folder / "results" / "report" / "index.html").read_text()
+    assert "sample_0009.mp4" in page
+    assert workflow.jobs() == {}, "nothing changed, so nothing is to be done"
+
+
+def test_hostile_names_reach_the_page(workflow: Workflow, clip: Callable[..., Path]) -> None:
+    names = ["a b.mp4", "'q\"uote.mp4", "-n.mp4", "%03d.mp4", "*?[ab].mp4", "a|b;$HOME`id`.mp4"]
+    names += [
+        "back\\slash.mp4",
+        "new\nline\ttab.mp4",
+        "{shard}.mp4",
+        "<b>&amp;.mp4",
+        "日本 ấ é.mp4",
+    ]
+    made = clip(workflow.folder / "plain.mp4")
+    for name in names:
+        (workflow.folder / "clips" / name).write_bytes(made.read_bytes())
+    bad = workflow.folder.joinpath("clips").as_posix().encode() + b"/\xff\xfe.mp4"
+    Path(bad.decode("utf-8", "surrogateescape")).write_bytes(b"")
+    workflow.run()
+    status = {
+        r["clip_id"]: (r["status"], r["reason"])
+        for r in workflow.table("status").to_pylist()
+        if r["stage"] == "media"
+    }
+    for name in names:
+        assert status[name] == ("ok", None), name
+    assert workflow.table("summary").num_rows > 0
+    page = (workflow.folder / "results" / "report" / "index.html").read_text()
+    assert "<b>&amp;.mp4" not in page
+
+
+def test_a_users_mistakes_are_told_at_once_without_a_traceback(workflow: Workflow) -> None:
+    workflow.config |= {"colections": {}, "media": {"fps": -1}, "tasks": ["video_txt"]}
+    printed = workflow.run(ok=False)
+    for word in ("colections", "media.fps", "video_txt", "video_text"):
+        assert word in printed, word
+    assert "Traceback" not in printed
+    workflow.config = {"collections": {"own": "clip"}, "prompts": "prompt.json"}
+    printed = workflow.run(ok=False)
+    for word in ("collections.own", "clips", "prompts.json"):
+        assert word in printed, word
+    assert "Traceback" not in printed
+
+
+def test_a_trial_run_is_marked(workflow: Workflow) -> None:
+    workflow.config["limit"] = 2
+    workflow.run()
+    assert workflow.table("summary")["limited"].unique().to_pylist() == [True]
+    assert workflow.table("media").num_rows == 2
+    page = (workflow.folder / "results" / "report" / "index.html").read_text().lower()
+    assert "trial" in page or "limited" in page
+
+
+def test_two_runs_at_once_are_refused(workflow: Workflow) -> None:
+    from filelock import FileLock
+
+    (workflow.folder / "results").mkdir()
+    with FileLock(workflow.folder / "results" / ".lock"):
+        printed = workflow.run(ok=False)
+    assert "another run is writing to this folder" in printed
+    workflow.run()
+
+
+def test_lint_is_clean(workflow: Workflow) -> None:
+    done = subprocess.run(
+        workflow.command("--lint"), cwd=workflow.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,180 @@
+"""Only what changed is done again, and what a kill left behind does not matter."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from conftest import Workflow, make_clip
+
+ROOMS_AFTER_SCORES = {"aggregate_tables", "export_formats", "render_report"}
+
+
+def content(workflow: Workflow) -> dict[str, list[dict[str, Any]]]:
+    """The final tables as sorted rows, without what names a place or an arrangement."""
+    tables = {}
+    for name in ("summary", "status", "scores", "media"):
+        table: pa.Table = workflow.table(name)
+        drop = [c for c in ("path", "key", "proxy", "wave", "shard") if c in table.column_names]
+        tables[name] = sorted(table.drop_columns(drop).to_pylist(), key=repr)
+    return tables
+
+
+def fresh(workflow: Workflow) -> dict[str, list[dict[str, Any]]]:
+    """The tables of a run that starts from nothing over the same clips."""
+    other = workflow.folder / "fresh"
+    shutil.rmtree(other, ignore_errors=True)
+    other.mkdir()
+    for name in ("clips", "prompts.json"):
+        (other / name).symlink_to(workflow.folder / name)
+    again = Workflow(other, workflow.config)
+    again.run()
+    return content(again)
+
+
+class Folder:
+    """A nested folder of clips that changes at random."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self.root, self.random, self.made = root, random.Random(seed), 0
+
+    def clips(self) -> list[Path]:
+        return sorted(p for p in self.root.rglob("*.mp4") if p.is_file())
+
+    def add(self) -> int:
+        self.made += 1
+        below = self.random.choice(["", "sub", "sub/deeper", "other"])
+        hue = self.random.randrange(360)
+        make_clip(self.root / below / f"new_{self.made}.mp4", hue=hue, tone_hz=200 + 10 * hue)
+        return 1
+
+    def change(self) -> int:
+        clip = self.random.choice(self.clips())
+        before = clip.stat()
+        make_clip(clip, hue=self.random.randrange(360), tone_hz=500)
+        if self.random.random() < 0.5:  # same size too
+            with clip.open("r+b") as file:
+                file.truncate(before.st_size)
+        os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        return 1
+
+    def rename(self) -> int:
+        clip = self.random.choice(self.clips())
+        self.made += 1
+        clip.rename(clip.with_name(f"renamed_{self.made}.mp4"))
+        return 1
+
+    def remove(self) -> int:
+        clips = self.clips()
+        if len(clips) > 2:
+            self.random.choice(clips).unlink()
+            return 0
+        return self.add()
+
+
+@pytest.mark.slow
+def test_random_changes_cost_what_changed(workflow: Workflow) -> None:
+    workflow.config["clips"] = {"shard_size": 2}
+    workflow.run()
+    folder = Folder(workflow.folder / "clips", seed=5)
+    for _ in range(20):
+        step = folder.random.choice([folder.add, folder.change, folder.rename, folder.remove])
+        done_before = marks(workflow)
+        changed = step()
+        jobs = workflow.jobs()
+        assert jobs.get("transcode_shard", 0) <= 1, (step.__name__, jobs)
+        assert jobs.get("measure_synchrony", 0) == jobs.get("transcode_shard", 0)
+        workflow.run()
+        assert processed_since(workflow, done_before) == {"media": changed, "synchrony": changed}
+    assert content(workflow) == fresh(workflow)
+
+
+def marks(workflow: Workflow) -> dict[Path, int]:
+    """Modification times of all tables."""
+    tables = (workflow.folder / "results").glob("*/**/*.parquet")
+    return {path: path.stat().st_mtime_ns for path in tables}
+
+
+def processed_since(workflow: Workflow, before: dict[Path, int]) -> dict[str, int]:
+    """Clips processed by the tables written since."""
+    from concord.tables import read_metadata
+
+    total = {"media": 0, "synchrony": 0}
+    for path, time_ns in marks(workflow).items():
+        note = read_metadata(path)
+        if before.get(path) != time_ns and "run" in note:
+            total[note["table"]] += note["run"]["processed"]
+    return total
+
+
+def test_options_rerun_exactly_what_depends_on_them(workflow: Workflow) -> None:
+    workflow.config |= {"tasks": ["video_text", "audio_text", "synchrony"], "models": {"mini": {}}}
+    workflow.run()
+    config = workflow.config
+
+    def jobs(**changes: Any) -> set[str]:
+        workflow.config = config | changes
+        return set(workflow.jobs())
+
+    assert jobs() == set()
+    assert jobs(models={"mini": {"batch_size": 2, "workers": 1}}) == set()
+    assert jobs(media={"workers": 1, "timeout_s": 10}) == set()
+    gate = {"score_task", "score_synchrony"}
+    assert jobs(audio={"silence_db": -20}) == gate | ROOMS_AFTER_SCORES
+    frames = {"embed_media", "score_task"} | ROOMS_AFTER_SCORES
+    workflow.config = config | {"models": {"mini": {"frames": 4}}}
+    assert set(workflow.jobs()) == frames
+    assert workflow.jobs()["embed_media"] == 1, "the sound does not depend on frames"
+    assert jobs(models={"mini": {"precision": "bf16"}}) == frames | {"embed_texts"}
+    assert jobs(statistics={"bootstrap": 500}) == ROOMS_AFTER_SCORES
+    assert "transcode_shard" in jobs(media={"fit": "stretch"})
+
+    workflow.config = config
+    prompts = workflow.folder / "prompts.json"
+    prompts.write_text(prompts.read_text().replace("a red pattern", "a crimson pattern"))
+    assert {"embed_texts", "score_task"} <= jobs()
+    assert not {"transcode_shard", "embed_media", "measure_synchrony"} & jobs()
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_changes_nothing(
+    workflow: Workflow, clip: Callable[..., Path]
+) -> None:
+    for i in range(4, 12):
+        clip(workflow.folder / "clips" / f"sample_{i:04d}.mp4", hue=30 * i)
+    wanted = fresh(workflow)
+    pause = random.Random(2)
+    for _ in range(6):
+        process = subprocess.Popen(
+            workflow.command(),
+            cwd=workflow.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(pause.uniform(1, 6))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    workflow.run()
+    assert content(workflow) == wanted
+    left = [p.name for p in (workflow.folder / "results").rglob("*") if ".tmp-" in p.name]
+    assert left == []
+
+
+def test_proxies_can_be_dropped_without_running_anything_again(workflow: Workflow) -> None:
+    workflow.config["media"] = {"keep_proxies": False}
+    workflow.run()
+    results = workflow.folder / "results" / "media"
+    assert not [*results.rglob("*.mp4"), *results.rglob("*.wav")]
+    assert workflow.jobs() == {}
+    make_clip(workflow.folder / "clips" / "sample_0004.mp4", hue=10)
+    before = marks(workflow)
+    workflow.run()
+    assert processed_since(workflow, before) == {"media": 1, "synchrony": 1}

@@ -1,0 +1,1 @@
+"""Training: the models this project trains itself."""

@@ -8,7 +8,7 @@ from typing import Any
 from concord.clips import shards, text_shards
 from concord.config import Config
 from concord.models.base import MODALITIES, Modality, ModelSpec
-from concord.scores.tasks import applies, needs
+from concord.scores.tasks import applies, needs, task_info
 
 SIGNAL = "signal"
 """Stands for the model in the paths of scores that need none."""
@@ -60,7 +60,7 @@ class Layout:
 
     def score_parameters(self, task: str) -> dict[str, Any]:
         """What of the configuration decides a task's scores, beside its inputs."""
-        parameters: dict[str, Any] = {}
+        parameters: dict[str, Any] = {"version": task_info(task).version}
         if task != "video_text":
             parameters["audio"] = self.config.audio.model_dump()
         if task == "retrieval":

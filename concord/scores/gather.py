@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concord.errors import UserError
+from concord.media.gate import gate
 from concord.models.base import Modality
 from concord.protocol import digest
 from concord.tables import CLIPS, EMBEDDINGS, MEDIA, Table, read_metadata, read_table
@@ -24,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _BATCH = 10_000
+_SOUND = ["audio_status", "audio_reason", "mean_volume_db", "max_volume_db", "silent_fraction"]
 
 
 class Outcome:
@@ -63,14 +65,8 @@ class Outcome:
 
     def columns(self) -> dict[str, pa.Array]:
         """The columns status, reason and detail."""
-        return {
-            name: pa.array(values, pa.string())
-            for name, values in (
-                ("status", self.status),
-                ("reason", self.reason),
-                ("detail", self.detail),
-            )
-        }
+        names = ("status", "reason", "detail")
+        return {name: pa.array(getattr(self, name), pa.string()) for name in names}
 
 
 @dataclass(frozen=True)
@@ -112,12 +108,10 @@ def text_ids(clips: pa.Table, outcome: Outcome, column: str) -> pa.Array:
 
     A prompt that does not belong to its row for certain (prompt_status) has no text either.
     """
-    outcome.then(
-        _objects(pc.fill_null(clips["prompt_status"], "ok")), _objects(clips["prompt_reason"])
-    )
-    known = pc.equal(pc.fill_null(clips["prompt_status"], "ok"), "ok")
+    status = pc.fill_null(clips["prompt_status"], "ok")
+    outcome.then(_objects(status), _objects(clips["prompt_reason"]))
     filled = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(clips[column])), 0)
-    has_text = pc.and_(known, pc.fill_null(filled, False))
+    has_text = pc.and_(pc.equal(status, "ok"), pc.fill_null(filled, False))
     outcome.skip(~_mask(has_text), "empty_prompt")
     coded = pc.if_else(has_text, clips[column], None).combine_chunks().dictionary_encode()
     unique = pa.array([digest(text) for text in coded.dictionary.to_pylist()], pa.string())
@@ -236,11 +230,9 @@ def _refuse_directionless(outcome: Outcome, row: Indices, vectors: npt.NDArray[n
 
 def _gate(media: pa.Table, audio: Mapping[str, Any]) -> tuple[Objects, Objects]:
     """Status and reason of every media row's sound under the gate."""
-    from concord.media.gate import gate
-
     status: list[str] = []
     reason: list[str | None] = []
-    for batch in media.to_batches(max_chunksize=_BATCH):
+    for batch in media.select(_SOUND).to_batches(max_chunksize=_BATCH):
         for row in batch.to_pylist():
             outcome = gate(row, audio["require"], audio["silence_db"])
             status.append(outcome[0])

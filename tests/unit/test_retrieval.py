@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 from scored_collection import AUDIO, DIM, STATISTICS, Collection, Row, cosine, outcome, vector
 
 from concord.protocol import digest
@@ -65,12 +66,11 @@ def test_ranks_equal_the_mean_over_all_orders_of_ties(
                 assert found.recall[k][q] == pytest.approx(float(value))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12), st.integers(1, 12), st.data(), st.integers(1, 10))
 def test_recall_is_the_hypergeometric_chance(
     above: int, tied: int, data: st.DataObject, k: int
 ) -> None:
-    from scipy.stats import hypergeom
-
     hits = data.draw(st.integers(1, tied))
     draws = min(max(k - above, 0), tied)
     expected = 1 - hypergeom.pmf(0, tied, hits, draws)

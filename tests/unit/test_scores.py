@@ -12,6 +12,7 @@ from scored_collection import AUDIO, DIM, STATISTICS, Collection, Row, cosine, o
 
 from concord.errors import UserError
 from concord.protocol import digest, protocol_id
+from concord.scores import gather
 from concord.scores.score import score
 from concord.scores.tasks import TASK_INFO, applies, needs, task_info
 from concord.tables import (
@@ -260,3 +261,22 @@ def test_task_descriptions_load_no_heavy_package() -> None:
     code = "import sys, concord.scores.tasks; print(*{m.split('.')[0] for m in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "scipy", "pyarrow", "pandas"} & set(run.stdout.split())
+
+
+RECORDED = {
+    "video_text": (1, "a5a160fc50961fb4bf2beed5111ade3c"),
+    "retrieval": (1, "d6294741448385babc166fc6b7ee9d6c"),
+}
+
+
+@pytest.mark.parametrize("task", RECORDED)
+def test_code_that_decides_scores_has_a_new_version_when_it_changes(task: str) -> None:
+    """Raise the version in tasks.py if numbers or reasons change, then record the new digest."""
+    names = ["gather", "similarity"] + ["ranking", "retrieval"] * (task == "retrieval")
+    folder = Path(gather.__file__).parent
+    found = digest(*((folder / f"{name}.py").read_bytes() for name in names))
+    assert (task_info(task).version, found) == RECORDED[task]
+
+
+def test_tasks_that_share_code_share_its_version() -> None:
+    assert len({task_info(t).version for t in ("video_text", "audio_text", "av_consistency")}) == 1

@@ -5,8 +5,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import permutation_test
 
 from concord.scores.statistics import (
     compare,
@@ -141,8 +142,6 @@ def test_exact_sign_flips_equal_the_enumeration() -> None:
 
 @pytest.mark.parametrize("n", [15, 23, 64])
 def test_random_sign_flips_agree_with_scipy(n: int) -> None:
-    from scipy.stats import permutation_test
-
     values = np.random.default_rng(n).normal(0.3, 1, n)
     reference = permutation_test(
         (values,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0
@@ -158,6 +157,7 @@ def test_p_values_are_uniform_when_nothing_differs() -> None:
     assert 0.45 <= np.mean(np.array(found) <= 0.5) <= 0.55
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
 def test_p_values_are_never_zero_and_ignore_direction(values: list[float]) -> None:
     p = sign_flip_p_value(values, {**SETTINGS, "bootstrap": 200})
@@ -170,6 +170,7 @@ def test_holm_reproduces_a_worked_example() -> None:
     assert adjusted == [pytest.approx(0.03), None, 0.06, 0.06, pytest.approx(0.02)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1) | st.none(), max_size=20))
 def test_holm_keeps_order_and_never_lowers(p_values: list[float | None]) -> None:
     adjusted = holm(p_values)

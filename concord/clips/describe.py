@@ -1,10 +1,11 @@
 """The rows of a collection: what becomes of every file and of every prompt without one."""
 
-from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from concord.clips.match import Matches
 from concord.clips.scan import stem_of
@@ -25,12 +26,11 @@ class Described:
 
 def eligible(found: pa.Table, sounds: Sounds) -> list[bool]:
     """Which rows of FOUND are clips, and so may have a prompt: media that is there or missing."""
-    taken = sounds.alone.keys() | sounds.of.values()
-    kinds, reasons = found["kind"].to_pylist(), found["reason"].to_pylist()
-    return [
-        kind != "other" and reason in (None, "missing") and row not in taken
-        for row, (kind, reason) in enumerate(zip(kinds, reasons, strict=True))
-    ]
+    fit = pc.equal(pc.fill_null(found["reason"], "missing"), "missing")
+    clips: list[bool] = pc.and_(pc.not_equal(found["kind"], "other"), fit).to_pylist()
+    for row in [*sounds.alone, *sounds.of.values()]:
+        clips[row] = False
+    return clips
 
 
 def describe(
@@ -48,44 +48,50 @@ def describe(
     that belong to a clip, which stand in its row.
     """
     matches = matches or Matches([None] * len(found), ["no_prompt"] * len(found))
-    fates = _Fates(found, sounds)
-    fates.cut(skip, limit)
+    fates = _fates(found, sounds, skip, limit)
     clips = pa.concat_tables(
         [
             _file_rows(found, fates, matches, prompts, eligible(found, sounds)),
             _prompt_rows(matches, prompts),
         ]
     ).combine_chunks()
-    processed = pa.array(fates.processed(), pa.int64())
-    plan = _plan(_with_sounds(found, sounds).take(processed))
+    processed = pa.array(fates.processed)
+    plan = _plan(_with_sounds(found, sounds), processed)
     members = found.select(["clip_id", "size", "mtime_ns"]).take(processed)
     return Described(clips, plan, members.rename_columns(["id", "size", "mtime_ns"]))
 
 
+@dataclass(frozen=True)
 class _Fates:
-    """Status and reason of each file, and whether it has a row at all."""
+    """Status and reason of each file, which have a row, and the rows that are processed."""
 
-    def __init__(self, found: pa.Table, sounds: Sounds) -> None:
-        self.status: list[str] = found["status"].to_pylist()
-        self.reason: list[str | None] = found["reason"].to_pylist()
-        self.kept = [True] * len(found)
-        for row in sounds.of.values():
-            self.kept[row] = False
-        for row, reason in sounds.alone.items():
-            self.status[row], self.reason[row] = "skipped", reason
+    status: pa.Array
+    reason: pa.Array
+    kept: NDArray[np.bool_]
+    processed: NDArray[np.int64]
 
-    def cut(self, skip: int, limit: int | None) -> None:
-        """Leave out the first `skip` clips and drop those beyond the next `limit`."""
-        for number, row in enumerate(self.processed()):
-            if number < skip:
-                self.status[row], self.reason[row] = "skipped", "left_out"
-            elif limit is not None and number >= skip + limit:
-                self.kept[row] = False
 
-    def processed(self) -> list[int]:
-        """The rows of the clips that are processed."""
-        pairs = zip(self.status, self.kept, strict=True)
-        return [row for row, (status, kept) in enumerate(pairs) if kept and status == "ok"]
+def _fates(found: pa.Table, sounds: Sounds, skip: int, limit: int | None) -> _Fates:
+    """Leave out the first `skip` clips, and drop those beyond the next `limit`."""
+    kept = np.ones(len(found), bool)
+    kept[list(sounds.of.values())] = False
+    ok = pc.equal(found["status"], "ok").to_numpy() & kept
+    skipped = dict(sounds.alone)
+    ok[list(skipped)] = False
+    rows = np.flatnonzero(ok)
+    skipped |= dict.fromkeys(rows[:skip].tolist(), "left_out")
+    end = len(rows) if limit is None else skip + limit
+    kept[rows[end:]] = False
+    mask = np.zeros(len(found), bool)
+    mask[list(skipped)] = True
+    reasons = pa.array([skipped[row] for row in sorted(skipped)], pa.string())
+    status, reason = (found[name].combine_chunks() for name in ("status", "reason"))
+    return _Fates(
+        pc.if_else(pa.array(mask), "skipped", status),
+        pc.replace_with_mask(reason, pa.array(mask), reasons),
+        kept,
+        rows[skip:end],
+    )
 
 
 def _file_rows(
@@ -99,12 +105,12 @@ def _file_rows(
         "path": found["path"],
         "kind": found["kind"],
         "shard": pa.nulls(rows, pa.string()),
-        "item": pa.array(_items(found, at, prompts, clips), pa.string()),
+        "item": _items(found, at, prompts, clips),
         "prompt_index": prompts["index"].take(at),
         "video_prompt": prompts["video_prompt"].take(at),
         "audio_prompt": prompts["audio_prompt"].take(at),
-        "status": pa.array(fates.status, pa.string()),
-        "reason": pa.array(fates.reason, pa.string()),
+        "status": fates.status,
+        "reason": fates.reason,
         "detail": found["detail"],
         "prompt_status": pa.array(unmatched, pa.string()),
         "prompt_reason": pa.array(matches.reason, pa.string()),
@@ -112,22 +118,23 @@ def _file_rows(
     return pa.table(data, schema=CLIPS.schema).filter(pa.array(fates.kept))
 
 
-def _items(found: pa.Table, at: pa.Array, prompts: pa.Table, clips: list[bool]) -> list[str | None]:
-    """The prompt index of each clip; without one its stem, or its clip_id if that is not unique."""
-    items: list[str | None] = prompts["index"].take(at).cast(pa.string()).to_pylist()
-    if all(item is not None for item, clip in zip(items, clips, strict=True) if clip):
-        return items
-    taken = {item for item in items if item is not None}
-    paths = found["path"].to_pylist()
-    stems = {
-        row: stem_of(paths[row]) for row, clip in enumerate(clips) if clip and items[row] is None
-    }
-    counts = Counter(stems.values())
-    clip_ids = found["clip_id"].to_pylist()
-    for row, stem in stems.items():
-        unique = counts[stem] == 1 and stem not in taken
-        items[row] = stem if unique else clip_ids[row]
-    return items
+def _items(found: pa.Table, at: pa.Array, prompts: pa.Table, clips: list[bool]) -> pa.Array:
+    """The prompt index of each clip; without one its stem, or its clip_id if that is not unique.
+
+    Files that are no clips have none.
+    """
+    indices = prompts["index"].take(at).cast(pa.string())
+    alone = pc.and_(pc.is_null(indices), pa.array(clips, pa.bool_()))
+    paths = pc.if_else(alone, found["path"], None).to_pylist()
+    stems = pa.array([path and stem_of(path) for path in paths], pa.string())
+    counts = pc.value_counts(stems)
+    single = counts.field("values").filter(pc.equal(counts.field("counts"), 1))
+    unique = pc.and_(
+        pc.is_in(stems, value_set=single),
+        pc.invert(pc.is_in(stems, value_set=indices.combine_chunks().drop_null())),
+    )
+    own = pc.if_else(unique, stems, found["clip_id"])
+    return pc.coalesce(indices, pc.if_else(alone, own, None))
 
 
 def _prompt_rows(matches: Matches, prompts: pa.Table) -> pa.Table:
@@ -159,13 +166,15 @@ def _with_sounds(found: pa.Table, sounds: Sounds) -> pa.Table:
     return found
 
 
-def _plan(clips: pa.Table) -> pa.Table:
-    """PLAN rows of FOUND rows; a key changes with the name, size or time of a file."""
-    names = ("clip_id", "path", "size", "mtime_ns", "audio_path", "audio_stamp")
-    columns = (clips[name].to_pylist() for name in names)
+def _plan(found: pa.Table, processed: pa.Array) -> pa.Table:
+    """PLAN rows of the processed files; a key changes with the name, size or time of a file."""
+    names = ["clip_id", "path", "size", "mtime_ns", "audio_path", "audio_stamp"]
+    clips = found.select(names).take(processed)
+    # No path contains a NUL, so the joined text says where each part ends.
     keys = [
-        digest(clip_id, path, f"{size} {mtime_ns}", audio_path or "", audio_stamp or "")
-        for clip_id, path, size, mtime_ns, audio_path, audio_stamp in zip(*columns, strict=True)
+        digest("\0".join(map(str, parts)))
+        for batch in clips.to_batches(max_chunksize=65536)
+        for parts in zip(*(column.to_pylist() for column in batch.columns), strict=True)
     ]
     data = [clips["clip_id"], clips["path"], clips["audio_path"], pa.array(keys, pa.string())]
     return pa.table(data, schema=PLAN.schema)

@@ -2,11 +2,13 @@
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from concord.clips.scan import EXTENSIONS, KINDS, bare, extension_of, stem_of
 
@@ -14,7 +16,6 @@ Method = Literal["column", "index", "stem"]
 
 _PATTERN = re.compile(r"(sample_|video_|audio_|)(-?[0-9]{1,18})")
 _EXTENSION_RANK = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
-_AMBIGUOUS = -1
 
 
 @dataclass
@@ -40,16 +41,8 @@ def match_prompts(
 
     By index, one file is chosen a prompt; by stem or column, a prompt may have several.
     """
-    if method == "index":
-        matches = _by_index(found, eligible, prompts)
-    elif method == "stem":
-        matches = _by_stem(found, eligible, prompts)
-    else:
-        rows = _rows(prompts["index"].to_pylist())
-        labels = found["index"].to_pylist()
-        matches = _assigned(
-            [rows.get(x) if ok else None for x, ok in zip(labels, eligible, strict=True)]
-        )
+    methods = {"index": _by_index, "stem": _by_stem, "column": _by_column}
+    matches = methods[method](found, eligible, prompts)
     taken = set(matches.prompt)
     for row in range(len(prompts)):
         if row not in taken:
@@ -119,29 +112,32 @@ def _by_index(found: pa.Table, eligible: list[bool], prompts: pa.Table) -> Match
 
 def _by_stem(found: pa.Table, eligible: list[bool], prompts: pa.Table) -> Matches:
     """By the prompts' stem column: a file's stem, or its path below the folder if it has a /."""
-    exact: dict[str, int] = {}
-    loose: dict[str, int] = {}
-    for at, label in enumerate(prompts["stem"].to_pylist()):
+    exact: dict[str, list[int]] = defaultdict(list)
+    loose: dict[str, list[int]] = defaultdict(list)
+    for row, label in enumerate(prompts["stem"].to_pylist()):
         if label:
             name = bare(label) if extension_of(label).lower() in KINDS else label
-            exact[name] = _AMBIGUOUS if name in exact else at
-            loose[composed(name)] = _AMBIGUOUS if composed(name) in loose else at
-    prompt: list[int | None] = [None] * len(found)
-    clip_ids = found["clip_id"]
+            exact[name].append(row)
+            loose[composed(name)].append(row)
+    matches = Matches([None] * len(found), ["no_prompt"] * len(found))
+    clip_ids = found["clip_id"].to_pylist()
     for at, path, _ in _files(found, eligible):
-        for name in (stem_of(path), bare(clip_ids[at].as_py())):
-            row = exact.get(name, loose.get(composed(name)))
-            if row is not None:
-                prompt[at] = row
-                break
-    return _assigned(prompt)
+        names = stem_of(path), bare(clip_ids[at])
+        fits = (exact.get(name) or loose.get(composed(name)) for name in names)
+        rows = next(filter(None, fits), [])
+        if len(rows) == 1:
+            matches.prompt[at], matches.reason[at] = rows[0], None
+        elif rows:
+            matches.reason[at] = "ambiguous"
+            matches.lonely |= dict.fromkeys(rows, "ambiguous")
+    return matches
 
 
-def _assigned(prompt: list[int | None]) -> Matches:
-    """Matches of files whose prompt row is known, is not, or is _AMBIGUOUS."""
-    reasons = {None: "no_prompt", _AMBIGUOUS: "ambiguous"}
-    reason = [reasons.get(row) for row in prompt]
-    return Matches([None if row == _AMBIGUOUS else row for row in prompt], reason)
+def _by_column(found: pa.Table, eligible: list[bool], prompts: pa.Table) -> Matches:
+    rows = _rows(prompts["index"].to_pylist())
+    labels = zip(found["index"].to_pylist(), eligible, strict=True)
+    prompt = [rows.get(label) if ok else None for label, ok in labels]
+    return Matches(prompt, ["no_prompt" if row is None else None for row in prompt])
 
 
 def _rows(values: list[int]) -> dict[int, int]:
@@ -150,7 +146,8 @@ def _rows(values: list[int]) -> dict[int, int]:
 
 def _files(found: pa.Table, eligible: list[bool]) -> Iterator[tuple[int, str, str]]:
     """Row, path and kind of the eligible files."""
-    paths, kinds = found["path"].to_pylist(), found["kind"].to_pylist()
-    for at, (path, kind, ok) in enumerate(zip(paths, kinds, eligible, strict=True)):
+    sounds = pc.equal(found["kind"], "audio").to_pylist()
+    rows = zip(found["path"].to_pylist(), sounds, eligible, strict=True)
+    for at, (path, sound, ok) in enumerate(rows):
         if ok:
-            yield at, path, kind
+            yield at, path, "audio" if sound else "video"

@@ -28,7 +28,7 @@ def plan(config: Config) -> dict[str, list[str]]:
     found = survey(config)
     if found.problems:
         raise UserError(*found.problems)
-    for name in config.prompts:
+    for name in found.prompts:
         _write_texts(config, name, found)
     return {
         name: _write_clips(config, name, described) for name, described in found.collections.items()

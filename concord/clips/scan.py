@@ -323,12 +323,17 @@ def _without_homes(table: pa.Table) -> pa.Table:
 
 
 def _unique(found: pa.Table) -> pa.Table:
-    """The files with clip_ids that differ: the second of equal ones ends in ` (2)`."""
+    """The files with clip_ids that differ: the second of equal ones ends in ` (2)`.
+
+    Names that are not UTF-8 come last, so that they never take the clip_id of a clip.
+    """
     if pc.count_distinct(found["clip_id"]).as_py() == len(found):
         return found
-    clip_ids = found["clip_id"].to_pylist()
+    clip_ids, paths = found["clip_id"].to_pylist(), found["path"].to_pylist()
+    escaped = pc.fill_null(pc.equal(found["reason"], "name_not_utf8"), False).to_pylist()
     taken, seen = set(clip_ids), Counter[str]()
-    for row, clip_id in enumerate(clip_ids):
+    for row in sorted(range(len(found)), key=lambda row: (escaped[row], paths[row])):
+        clip_id = clip_ids[row]
         seen[clip_id] += 1
         if (number := seen[clip_id]) > 1:
             while f"{clip_id} ({number})" in taken:

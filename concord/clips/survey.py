@@ -27,9 +27,12 @@ class Survey:
 
 
 def survey(config: Config) -> Survey:
-    """Read every prompt file and walk every collection once; mistakes are collected, not raised."""
+    """Read the prompt files in use and walk every collection once; mistakes are not raised."""
     result = Survey()
+    used = {config.prompt_set(name) for name in config.collections}
     for name, listed in config.prompts.items():
+        if name not in used:
+            continue
         try:
             _check_readable(listed.path, folder=False)
             result.prompts[name] = read_prompts(listed)
@@ -145,14 +148,8 @@ def _check_paths(config: Config, name: str) -> None:
         problems += _unused_prompts(config, name, path)
     if collection.audio:
         problems += [f"audio: {text}" for text in _problems_of(collection.audio, folder=True)]
-    results = absolute(config.results) + "/"
     folders = [absolute(path) for path in collection.path if path.expanduser().is_dir()]
     for folder in folders:
-        if results == folder + "/" or (collection.recursive and _holds(folder, results)):
-            problems.append(
-                f"the results folder {results} lies in it ({folder}), so that results would be "
-                "taken for clips; set `results:` to a folder elsewhere"
-            )
         if collection.recursive and any(_holds(other, folder) for other in folders):
             problems.append(f"{folder} lies in another of its folders; list only one of them")
     if problems:

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy, normalize
 
 from concord.files import atomic_path
 from concord.mini.inputs import FRAME_SIZE, RATE_HZ
-from concord.mini.network import MiniNetwork, save
+from concord.mini.network import MiniNetwork, load, save
 from concord.mini.render import render_frames, render_sound
 from concord.mini.world import (
     DURATION_S,
@@ -95,10 +95,9 @@ def train(
     for step, loss in enumerate(_steps(network, clips, steps, variants, rng)):
         if step % 50 == 0 or step == steps - 1:
             logger.info("step %d of %d: loss %.4f", step, steps, loss)
-    network.eval()
     save(network, output, _provenance(seed, steps, variants))
     if metrics:
-        _write_csv(metrics, evaluate(network, seed=seed))
+        _write_csv(metrics, evaluate(load(output), seed=seed))
 
 
 def evaluate(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
 HUB = "hf-hub:"
+FRAMES_AT_ONCE = 32
+"""Frames in one pass on a CPU, where more cost memory and gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ def load(spec: ModelSpec, device: "torch.device") -> "OpenClip":
     """
     import open_clip
 
-    weights = Path(spec.checkpoint) if spec.checkpoint else _fetch(spec)
     tag = _tag(spec)
+    tokenizer = _tokenizer(spec)
+    weights = Path(spec.checkpoint) if spec.checkpoint else _fetch(spec)
     activation = {"quick_gelu": bool(tag.get("quick_gelu"))} if tag else {}
     try:
         with _quiet():
@@ -127,14 +130,11 @@ def load(spec: ModelSpec, device: "torch.device") -> "OpenClip":
                 **activation,
             )
             open_clip.load_checkpoint(model, str(weights))
-            tokenizer = open_clip.get_tokenizer(_name(spec))
     except pickle.UnpicklingError as error:
         raise UserError(
             f"models.{spec.name}: {weights} holds pickled code, which is never run; "
             "save its state dict as safetensors"
         ) from error
-    except ImportError as error:
-        raise UserError(f"models.{spec.name}: a package is missing: {error}") from error
     except Exception as error:
         raise UserError(
             f"models.{spec.name}: {weights} does not load as {_name(spec)}: "
@@ -182,13 +182,18 @@ class OpenClip:
                 tokens = self.tokenizer(list(inputs)).to(self.device)
                 vectors = _unit(self.model.encode_text(tokens))
             else:
-                frames = torch.from_numpy(np.concatenate(inputs)).to(self.device)
-                images = frames.permute(0, 3, 1, 2).float().div(255).sub(self.mean).div(self.std)
-                counts = [len(views) for views in inputs]
-                parts = torch.split(_unit(self.model.encode_image(images)), counts)
+                frames = torch.from_numpy(np.concatenate(inputs))
+                at_once = len(frames) if self.device.type == "cuda" else FRAMES_AT_ONCE
+                each = torch.cat([self._frames(part) for part in torch.split(frames, at_once)])
+                parts = torch.split(each, [len(views) for views in inputs])
                 vectors = _unit(torch.stack([part.mean(dim=0) for part in parts]))
         result: np.ndarray = vectors.cpu().numpy()
         return result
+
+    def _frames(self, frames: "torch.Tensor") -> "torch.Tensor":
+        """Unit vectors [N, dim] of uint8 frames [N, H, W, 3]."""
+        images = frames.to(self.device).permute(0, 3, 1, 2).float().div(255)
+        return _unit(self.model.encode_image(images.sub(self.mean).div(self.std)))
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """Which texts are longer than the model reads."""
@@ -255,12 +260,23 @@ def _preprocessing(spec: ModelSpec) -> dict[str, Any]:
     return settings
 
 
-def _image_size(spec: ModelSpec) -> tuple[int, int]:
-    """Height and width of the network's input."""
+def _model_config(spec: ModelSpec) -> dict[str, Any]:
+    """open_clip's description of the architecture."""
     import open_clip
 
-    model = _layout(spec).get("model_cfg") or open_clip.get_model_config(spec.architecture)
-    size = model["vision_cfg"].get("image_size", 224)
+    known: dict[str, Any] | None = _layout(spec).get("model_cfg") or open_clip.get_model_config(
+        spec.architecture
+    )
+    if known is None:
+        raise UserError(
+            f"models.{spec.name}.architecture: open_clip has none named {spec.architecture!r}"
+        )
+    return known
+
+
+def _image_size(spec: ModelSpec) -> tuple[int, int]:
+    """Height and width of the network's input."""
+    size = _model_config(spec)["vision_cfg"].get("image_size", 224)
     height, width = size if isinstance(size, list | tuple) else (size, size)
     return height, width
 
@@ -276,6 +292,23 @@ def _fetch(spec: ModelSpec) -> Path:
     tag = _tag(spec)
     with _reachable(spec, tag.get("hf_hub") or tag.get("url", "")):
         return Path(download_pretrained(tag))
+
+
+def _tokenizer(spec: ModelSpec) -> Any:
+    """The tokeniser of the model's text side, from the hub if it is not open_clip's own."""
+    import open_clip
+
+    try:
+        with (
+            _quiet(),
+            _reachable(spec, _model_config(spec)["text_cfg"].get("hf_tokenizer_name", "")),
+        ):
+            return open_clip.get_tokenizer(_name(spec))
+    except ImportError as error:
+        raise UserError(
+            f"models.{spec.name}: {error}; the text side of {_name(spec)} needs this package: "
+            "install it into the environment, or choose another model"
+        ) from error
 
 
 def _fetched_sha256(spec: ModelSpec, weights: Path) -> str:
@@ -295,10 +328,10 @@ def _reachable(spec: ModelSpec, source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        source = source.rstrip("/")
+        repository = source.rstrip("/")
         raise UserError(
-            f"models.{spec.name}: the weights of {_name(spec)} could not be fetched from "
-            f"{source}: {_shortened(error)}. On a machine with network run `hf download {source}` "
+            f"models.{spec.name}: {_name(spec)} could not be fetched from {repository}: "
+            f"{_shortened(error)}. On a machine with network run `hf download {repository}` "
             "(it fills the cache, HF_HOME), then run again, offline with HF_HUB_OFFLINE=1; "
             f"or set models.{spec.name}.checkpoint to a local weight file"
         ) from error

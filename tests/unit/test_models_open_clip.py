@@ -1,6 +1,7 @@
 """The open_clip family equals open_clip's own API, and says what to do when weights are amiss."""
 
 import pickle
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -167,3 +168,28 @@ def test_unreachable_hub_says_what_to_do(tmp_path, monkeypatch):
     chosen = spec(configured(tmp_path, x={"entry": "openclip-vit-b-32-laion2b"}), "x")
     with pytest.raises(UserError, match="hf download laion/CLIP-ViT-B-32-laion2B-s34B-b79K"):
         family.load(chosen, CPU)
+
+
+def test_missing_package_of_the_text_side_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    chosen = spec(configured(tmp_path, x={"entry": "siglip-vit-b-16"}), "x")
+    with pytest.raises(UserError, match=r"models\.x: .*transformers.*needs this package"):
+        family.load(chosen, CPU)
+
+
+def test_downloaded_weights_with_another_digest_are_refused(weights, tmp_path, monkeypatch):
+    options = {"entry": "clip-vit-b-32", "sha256": "0" * 64}
+    chosen = spec(configured(tmp_path, x=options), "x")
+    with pytest.raises(UserError, match=r"models\.x\.sha256: .*expected 000"):
+        family._fetched_sha256(chosen, weights)
+
+
+def test_many_frames_go_through_in_parts(tiny, monkeypatch):
+    """The result does not depend on how many frames go through the network at once."""
+    embedder = family.load(tiny, CPU)
+    shape = (2, 64, 64, 3)
+    rng = np.random.default_rng(0)
+    views = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(5)]
+    whole = embedder.embed("video", views)
+    monkeypatch.setattr(family, "FRAMES_AT_ONCE", 3)
+    np.testing.assert_allclose(embedder.embed("video", views), whole, atol=1e-6)

@@ -122,7 +122,7 @@ def _entry(
         return _commented(f"{indent}{off}{name}: {scalar(value)}", meaning)
     lines = _commented(f"{indent}{name}:", meaning)
     for key, entry in value.items():
-        lines += _commented(f"{indent}  {key}: {scalar(entry)}", notes.get(key, ""))
+        lines += _commented(f"{indent}  {scalar(key)}: {scalar(entry)}", notes.get(key, ""))
     return lines
 
 

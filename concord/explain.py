@@ -58,7 +58,7 @@ def dotted(location: Location) -> str:
 def _expected(error: ErrorDetails) -> str:
     kind, location = error["type"], error["loc"]
     if "[key]" in location and kind == "string_type":
-        return f"expected a name: write it in quotes, '{error['input']}'"
+        return "expected a text as name: write it in quotes"
     if kind == "string_pattern_mismatch" and location[-1] == "sha256":
         return "expected 64 hexadecimal digits"
     if kind == "string_pattern_mismatch":

@@ -133,7 +133,7 @@ def _print_costs(stages: list[Cost]) -> None:
 def _row(cost: Cost) -> tuple[object, ...]:
     gpu = f"{cost.gpu_hours:.3f}" if cost.gpu_hours else ""
     disk = f"{cost.size / 1e9:.3f}" if cost.size else ""
-    return cost.stage, cost.jobs, f"{cost.core_hours:.2f}", gpu, disk
+    return cost.stage, cost.jobs, f"{cost.core_hours:.3f}", gpu, disk
 
 
 def _numbers(cost: Cost) -> tuple[int, float, float, float]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
 from concord.media.ffmpeg import find_ffmpeg
 
 ROOT = Path(__file__).resolve().parents[2]

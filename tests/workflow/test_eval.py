@@ -1,0 +1,148 @@
+"""The real evaluation set: every file has a row with the right status at every stage.
+
+What each file deserves was written down before the workflow saw it: tests/expected_broken.tsv for
+the broken files, and below, from what the set's makers say of it, for the others.
+"""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Workflow
+
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
+
+TESTS = Path(__file__).resolve().parents[1]
+COLLECTIONS = ("original", "delayed", "swapped", "muted", "broken")
+EVENT_RICH = (1, 2, 3, 4)
+MUSIC = (6, 7, 18, 19)
+AUDIBLE = sorted(set(range(1, 24)) - {21, 22})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Workflow:
+    """The workflow's results over the five collections, with two models and synchrony."""
+    folder = tmp_path_factory.mktemp("eval")
+    make = [sys.executable, str(shared / "eval" / "make.py"), str(folder / "eval")]
+    subprocess.run(make, check=True, capture_output=True)
+    save_random_open_clip(folder / "random.safetensors")
+    run = Workflow(
+        folder,
+        {
+            "collections": {name: f"eval/{name}" for name in COLLECTIONS},
+            "prompts": "eval/prompts.json",
+            "models": {
+                "mini": {},
+                "random": {
+                    "entry": "open_clip",
+                    "architecture": "ViT-B-32",
+                    "checkpoint": "random.safetensors",
+                },
+            },
+        },
+    )
+    run.run()
+    return run
+
+
+def save_random_open_clip(path: Path) -> None:
+    """A ViT-B-32 with random weights: it runs every line, and its scores mean nothing."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_model
+
+    torch.manual_seed(0)
+    save_model(open_clip.create_model("ViT-B-32"), str(path))
+
+
+@pytest.fixture(scope="module")
+def status(run: Workflow) -> dict[tuple[str, str, str], tuple[str, str | None]]:
+    """(status, reason) by collection, file name and stage."""
+    return {
+        (row["collection"], row["clip_id"] or f"prompt {row['item']}", row["stage"]): (
+            row["status"],
+            row["reason"],
+        )
+        for row in run.table("status").to_pylist()
+    }
+
+
+@pytest.fixture(scope="module")
+def scores(run: Workflow) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """Synchrony's rows by collection, prompt index and metric."""
+    return {
+        (row["collection"], int(row["item"]), row["metric"]): row
+        for row in run.table("scores").to_pylist()
+        if row["task"] == "synchrony" and row["item"].isdigit()
+    }
+
+
+def broken_files(shared: Path) -> list[tuple[str, dict[str, str]]]:
+    lines = (TESTS / "expected_broken.tsv").read_text().splitlines()
+    rows = csv.DictReader([line for line in lines if not line.startswith("#")], delimiter="\t")
+    expected = {row["file"]: row for row in rows}
+    files = sorted((shared / "media" / "broken").iterdir())
+    return [(f"sample_{n:04d}{f.suffix}", expected[f.name]) for n, f in enumerate(files, 101)]
+
+
+def test_every_broken_file_has_the_status_it_deserves(status: dict, shared: Path) -> None:
+    files = broken_files(shared)
+    assert len(files) == 67
+    for name, deserves in files:
+        if deserves["status"] == "skipped":
+            assert status["broken", name, "clips"] == ("skipped", "not_media")
+            assert ("broken", name, "media") not in status
+            continue
+        assert status["broken", name, "clips"] == ("ok", None)
+        wanted = (deserves["status"], deserves["reason"] or None)
+        assert status["broken", name, "media"] == wanted, name
+        for model, modalities in (("mini", ("video", "audio")), ("random", ("video",))):
+            for modality in modalities:
+                wanted = (deserves[f"{modality}_status"], deserves[f"{modality}_reason"] or None)
+                assert status["broken", name, f"embeddings/{model}/{modality}"] == wanted, name
+        assert status["broken", name, "scores/video_text/mini"][0] != "ok", "it has no prompt"
+        scored, reason = status["broken", name, "scores/av_consistency/mini"]
+        both = deserves["video_status"] == deserves["audio_status"] == "ok"
+        assert scored == "ok" if both else scored != "ok", (name, reason)
+
+
+def test_every_real_clip_has_the_status_it_deserves(status: dict) -> None:
+    names = {key[:2] for key in status if key[0] != "broken" and not key[1].startswith("prompt")}
+    assert len(names) == 23 + 3 * 21
+    for collection, name in names:
+        index = int(name[7:11])
+        silent = collection == "muted" or index == 21
+        no_sound = ("skipped", "no_audio_stream") if index == 22 else None
+        assert status[collection, name, "media"] == ("ok", None), name
+        assert status[collection, name, "embeddings/mini/video"] == ("ok", None)
+        assert status[collection, name, "embeddings/mini/audio"] == (no_sound or ("ok", None))
+        assert status[collection, name, "scores/video_text/random"] == ("ok", None)
+        gated = no_sound or (("skipped", "silent") if silent else ("ok", None))
+        for task in ("audio_text", "av_consistency"):
+            assert status[collection, name, f"scores/{task}/mini"] == gated, (collection, name)
+
+
+def test_a_prompt_without_a_clip_is_told(status: dict) -> None:
+    assert status["original", "prompt 24", "clips"] == ("skipped", "no_clip")
+    assert status["original", "prompt 24", "scores/video_text/mini"] == ("skipped", "no_clip")
+
+
+def test_delay_is_seen_where_there_are_events(scores: dict) -> None:
+    shifts = []
+    for index in EVENT_RICH:
+        now, late = (scores[c, index, "offset_ms"]["value"] for c in ("original", "delayed"))
+        if now is not None and late is not None:
+            shifts.append(late - now)
+    assert len(shifts) >= 2, "at least half of the event-rich clips allow a claim"
+    assert all(abs(shift - 1000) <= 100 for shift in shifts), shifts
+
+
+def test_no_synchrony_is_claimed_for_music(scores: dict) -> None:
+    for index in MUSIC:
+        for collection in ("original", "delayed"):
+            row = scores[collection, index, "offset_ms"]
+            assert row["value"] is None, (collection, index, row)
+            assert row["status"] == "skipped"

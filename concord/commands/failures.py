@@ -47,6 +47,7 @@ def run(path: Path, collection: str | None, stage: str | None, as_csv: bool) -> 
     if stage is None:
         first = {(row.collection, row.clip, row.reason): row for row in reversed(found)}
         found = list(reversed(first.values()))
+    found = list(dict.fromkeys(found))  # collections may share their prompts
     columns = [field.name for field in fields(Failure)]
     if as_csv:
         writer = csv.writer(sys.stdout)

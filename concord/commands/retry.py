@@ -51,7 +51,12 @@ def run(path: Path, stage: str | None, reasons: list[str], everything: bool, yes
     config = load(path)
     machine.lock_results(config.results)
     wanted = set(reasons or (REASONS if everything else TRANSIENT))
-    chosen = [redo for name in config.collections for redo in redos(config, name, stage, wanted)]
+    # By file, since collections may share their prompts.
+    chosen = {
+        redo.file: redo
+        for name in config.collections
+        for redo in redos(config, name, stage, wanted)
+    }.values()
     if not chosen:
         hint = "" if everything or reasons else "; --all: every failed row, whatever the reason"
         say(f"nothing to try again{hint}")
@@ -62,7 +67,6 @@ def run(path: Path, stage: str | None, reasons: list[str], everything: bool, yes
         return
     # Snakemake looks for missing tables only below a target that is missing too.
     (config.results / "tables" / "summary.parquet").unlink(missing_ok=True)
-    # Collections may share their prompts' rows, which are then forgotten once.
     forgotten = sum(redo.forget() for redo in chosen)
     say(f"{forgotten} rows forgotten; the next run of snakemake makes them again", "green")
 
@@ -70,6 +74,8 @@ def run(path: Path, stage: str | None, reasons: list[str], everything: bool, yes
 def redos(config: Config, collection: str, stage: str | None, reasons: set[str]) -> Iterator[Redo]:
     """What is to be made again in a collection: dependents before what they rest on."""
     places = Layout(config, {name: catalogue.spec(config, name) for name in config.models})
+    if not places.clips(collection).exists():
+        return
     media: list[Redo] = []
     clips: dict[str, str] = {}
     for name, table, _, shard, file in stage_files(config, places, collection):

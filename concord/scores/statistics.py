@@ -86,17 +86,18 @@ def mean_interval(
     """Bootstrap confidence interval of the mean; (None, None) for fewer than two values.
 
     Bias-corrected and accelerated (Efron 1987) up to 2000 values; above, where the corrections
-    vanish, percentile. Equal values give an interval of no width.
+    vanish, percentile. Values equal up to rounding give the interval from smallest to largest.
     """
     from scipy.stats import bootstrap
 
     x = _finite(values)
     if len(x) < 2:
         return None, None
-    if x.min() == x.max():
-        return float(x[0]), float(x[0])
+    smallest, spread = float(x.min()), float(np.ptp(x))
+    if spread <= _ROUNDING * np.abs(x).max():
+        return smallest, float(x.max())
     interval = bootstrap(
-        (x,),
+        ((x - smallest) / spread,),  # so that tiny values do not vanish in third powers
         np.mean,
         n_resamples=statistics["bootstrap"],
         confidence_level=statistics["confidence"],
@@ -104,7 +105,7 @@ def mean_interval(
         batch=max(1, _DRAWS_AT_ONCE // len(x)),
         rng=np.random.default_rng(statistics["seed"]),
     ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return smallest + spread * float(interval.low), smallest + spread * float(interval.high)
 
 
 def median_interval(

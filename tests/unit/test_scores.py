@@ -12,7 +12,7 @@ from scored_collection import AUDIO, DIM, STATISTICS, Collection, Row, cosine, o
 
 from concord.errors import UserError
 from concord.protocol import digest, protocol_id
-from concord.scores import gather
+from concord.scores import gather, similarity
 from concord.scores.score import score
 from concord.scores.tasks import TASK_INFO, applies, needs, task_info
 from concord.tables import (
@@ -59,6 +59,16 @@ def test_the_cosine_ignores_lengths_and_stays_within_one(collection: Collection)
     collection.vectors["video"][0]["embedding"] = np.full(DIM, 1e-20, np.float32)
     collection.vectors["audio"][0]["embedding"] = np.full(DIM, 3e20, np.float32)
     assert collection.scored("av_consistency")["a.mp4"]["value"] == 1.0
+
+
+@pytest.mark.shared
+def test_the_cosine_of_a_published_imagebind_pair(shared: Path) -> None:
+    folder = shared / "oracles" / "imagebind_pair"
+    audio, video = (np.load(folder / f"{m}_embeddings.npy") for m in ("audio", "video"))
+    published = np.load(folder / "similarity_matrix.npy").item()
+    own = np.array([0])
+    assert similarity.cosine(video, audio, own, own)[0] == pytest.approx(published, abs=1e-7)
+    assert published == pytest.approx(0.11945830285549164)
 
 
 def test_every_expected_row_is_there_and_other_files_are_not(collection: Collection) -> None:

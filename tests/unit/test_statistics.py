@@ -45,6 +45,19 @@ def test_equal_values_have_an_interval_without_width(n: int) -> None:
     assert mean_interval([0.1] * n, SETTINGS) == (0.1, 0.1)
 
 
+def test_values_that_differ_by_rounding_alone_have_an_interval_all_the_same() -> None:
+    values = [1.0, 1.0 - 2**-53, 1.0]
+    assert mean_interval(values, SETTINGS) == (1.0 - 2**-53, 1.0)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from([0.0, 1.0]) | st.floats(-1e6, 1e6), min_size=2, max_size=12))
+def test_intervals_are_finite_ordered_and_within_the_values(values: list[float]) -> None:
+    low, high = mean_interval(values, {**SETTINGS, "bootstrap": 100})
+    tolerance = 1e-9 * max(map(abs, values))
+    assert min(values) - tolerance <= low <= high <= max(values) + tolerance
+
+
 def test_values_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         summarise([1.0, float("nan")], 2, 0, 0, SETTINGS)

@@ -4,14 +4,9 @@ Reads config.yaml (or the file of --configfile), plans which shards are new or c
 tables, exports and a page in the results folder.
 """
 
-import os
-
 from snakemake.utils import min_version
 
 min_version("9.27")
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])
-)
 
 if not workflow.overwrite_configfiles:
 
@@ -38,4 +33,4 @@ rule all:
 
 
 onsuccess:
-    show_results()
+    run.show_results(CONFIG.results)

@@ -1,6 +1,6 @@
 """Where everything lies under the results folder, and what a configuration asks to be made."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -67,16 +67,18 @@ class Layout:
             parameters["seed"] = self.config.statistics.seed
         return parameters
 
-    def everything(self, collection: str) -> list[Path]:
-        """Every table that the summary of a collection rests on."""
-        files = [self.clips(collection), *self.media(collection)]
-        for task, model in self.scored(collection):
-            files.append(self.score(task, model, collection))
-            if task == "synchrony":
-                files += self.synchrony(collection)
-            else:
-                files += chain(*self.needed(task, model, collection).values())
-        return files
+    def everything(self, collections: Iterable[str]) -> list[Path]:
+        """Every table that a summary of the collections rests on, each once."""
+        files: list[Path] = []
+        for collection in collections:
+            files += [self.clips(collection), *self.media(collection)]
+            for task, model in self.scored(collection):
+                files.append(self.score(task, model, collection))
+                if task == "synchrony":
+                    files += self.synchrony(collection)
+                else:
+                    files += chain(*self.needed(task, model, collection).values())
+        return list(dict.fromkeys(files))
 
     def scored(self, collection: str) -> Iterator[tuple[str, str]]:
         """(task, model) of everything that can be scored on a collection."""

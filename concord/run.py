@@ -8,6 +8,8 @@ from filelock import FileLock, Timeout
 
 from concord.errors import UserError
 
+PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
+
 _held: dict[Path, FileLock] = {}
 
 
@@ -29,6 +31,20 @@ def lock_results(results: Path) -> None:
             "or set `results:` to another folder"
         ) from error
     _held[path] = lock
+
+
+def let_jobs_import_concord() -> None:
+    """Put this package on the path of the processes that the workflow starts."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if PACKAGE_ROOT not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_ROOT, *paths]))
+
+
+def show_results(results: Path) -> None:
+    """Print the compact table of a finished run."""
+    from concord.report.console import print_summary
+
+    print_summary(results / "tables")
 
 
 def count_gpus() -> int:

@@ -15,6 +15,7 @@ from concord.layout import Layout
 from concord.load import check, load
 from concord.models import catalogue
 
+run.let_jobs_import_concord()
 PLANNED = set()
 
 
@@ -60,6 +61,11 @@ def plan(collections):
         raise WorkflowError("\n".join(["The configuration has problems:", *problems]))
     or_stop(clips.plan, part)
     PLANNED.update(todo)
+
+
+def model_threads(model):
+    """Decoders beside a GPU; without one the network itself uses all cores."""
+    return CONFIG.models[model].workers if GPUS else workflow.cores or 64
 
 
 def planned(collection):

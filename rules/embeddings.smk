@@ -5,16 +5,6 @@ Leaves: <results>/embeddings/{model}/{video,audio,text}/.
 """
 
 
-def model_memory_mb(wildcards, attempt):
-    """Memory of an embedding job: the catalogue's, more at every attempt."""
-    return SPECS[wildcards.model].memory_mb * attempt
-
-
-def model_threads(wildcards):
-    """Decoders beside a GPU; without one the network itself uses all cores."""
-    return CONFIG.models[wildcards.model].workers if GPUS else workflow.cores or 64
-
-
 rule embed_media:
     """Embed the pictures or the sounds of one shard that are new or changed."""
     input:
@@ -27,10 +17,10 @@ rule embed_media:
         "<results>/benchmarks/embed_media/{model}.{modality}.{collection}.{shard}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: model_threads
+    threads: lambda w: model_threads(w.model)
     resources:
         gpu=1,
-        mem_mb=model_memory_mb,
+        mem_mb=lambda w, attempt: SPECS[w.model].memory_mb * attempt,
         runtime=lambda w, attempt: 240 * attempt,
     params:
         protocol=lambda w: SPECS[w.model].protocol(w.modality),
@@ -50,10 +40,10 @@ rule embed_texts:
         "<results>/benchmarks/embed_texts/{model}.{prompt_set}.{shard}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: model_threads
+    threads: lambda w: model_threads(w.model)
     resources:
         gpu=1,
-        mem_mb=model_memory_mb,
+        mem_mb=lambda w, attempt: SPECS[w.model].memory_mb * attempt,
         runtime=lambda w, attempt: 60 * attempt,
     params:
         protocol=lambda w: SPECS[w.model].protocol("text"),

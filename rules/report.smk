@@ -6,25 +6,10 @@ Needs: everything that was scored. Leaves: <results>/tables/, exports/, report/,
 TABLES = ["summary", "comparisons", "status", "clips", "media", "scores", "retrieval"]
 
 
-def everything(wildcards):
-    """Every stage table of every collection."""
-    files = []
-    for collection in CONFIG.collections:
-        files += LAYOUT.everything(planned(collection))
-    return sorted(set(map(str, files)))
-
-
-def show_results():
-    """Print the compact table at the end of a run."""
-    from concord.report.console import print_summary
-
-    print_summary(Path(CONFIG.results, "tables"))
-
-
 rule aggregate_tables:
     """Summarise, compare and list what is missing."""
     input:
-        everything,
+        lambda w: LAYOUT.everything([planned(name) for name in CONFIG.collections]),
     output:
         expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["parquet", "csv"]),
         provenance="<results>/provenance.json",
@@ -90,7 +75,7 @@ rule drop_proxies:
     input:
         "<results>/exports/summary.json",
         "<results>/report/index.html",
-        media=lambda w: [f for c in CONFIG.collections for f in LAYOUT.media(planned(c))],
+        media=lambda w: [t for name in CONFIG.collections for t in LAYOUT.media(planned(name))],
     output:
         mark=touch("<results>/media/.dropped"),
     log:

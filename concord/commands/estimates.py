@@ -18,10 +18,10 @@ from concord.models.catalogue import architecture_file
 MACHINE = "one core of an AMD EPYC server"
 MEDIA_S_PER_MEGAPIXEL = 0.005
 DECODE_S_PER_CLIP_S = 0.008
-SYNCHRONY_S_PER_CLIP_S = 0.03
+SYNCHRONY_S_PER_CLIP_S = 0.03  # assumed: four times decoding
 CPU_GFLOP_PER_S = 80.0
 GPU_GFLOP_PER_S = 20_000.0  # assumed: a tenth of what a current accelerator claims
-JOB_START_S = 8.0
+JOB_START_S = 8.0  # assumed: Python, Snakemake and the imports of a model
 PROXY_BYTES_PER_S = 60_000.0
 WAVE_BYTES_PER_S = 32_000.0
 MINI_GFLOP = 0.1

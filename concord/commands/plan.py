@@ -43,7 +43,8 @@ def run(path: Path) -> None:
         for name, described in found.collections.items()
     }
     unmade = [name for name in config.collections if name not in found.collections]
-    _print_collections(part, found, measured)
+    if measured:
+        _print_collections(part, found, measured)
     if unmade:
         say(f"not counted, since the workflow makes them first: {', '.join(unmade)}", "yellow")
     say("")

@@ -41,7 +41,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numbers = rows and all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if numbers else "left",
+            overflow="fold",
+            no_wrap=index == 0,
+        )
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     console().print(table, soft_wrap=False)

@@ -174,8 +174,9 @@ def _digest(
         return expected
     found = cached_sha256(weights, results / ".cache" / "weights.json")
     if expected and found != expected.lower():
+        where = f"models.{name}.sha256" if model.sha256 else f"catalogue.yaml, {entry.name}.sha256"
         raise UserError(
-            f"models.{name}.sha256: {weights} has the digest {found}, expected {expected}; "
+            f"{where}: {weights} has the digest {found}, expected {expected}; "
             "use the right file, or correct the digest if the file is the one you want"
         )
     return found

@@ -172,14 +172,15 @@ class _Job:
             self.computed = _computed(resume.previous)
         tasks, settled = [], []
         for item in wanted:
-            if isinstance(item, Task):
-                self.keys.append(item.key)
-                if item.key not in resume.done:
-                    tasks.append(item)
+            row = {"id": item.id, "key": item.key} if isinstance(item, Task) else item
+            self.keys.append(row["key"])
+            if row["key"] in resume.done:
+                # the same file may have another id now, below another folder
+                resume.done[row["key"]] = resume.done[row["key"]] | {"id": row["id"]}
+            elif isinstance(item, Task):
+                tasks.append(item)
             else:
-                self.keys.append(item["key"])
-                if item["key"] not in resume.done:
-                    settled.append({column: item.get(column) for column in EMBEDDINGS.names})
+                settled.append(dict.fromkeys(EMBEDDINGS.names) | item)
         resume.add(*settled)
         return tasks
 

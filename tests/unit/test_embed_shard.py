@@ -177,6 +177,16 @@ def test_only_new_and_changed_clips_are_embedded(fake, tmp_path):
     assert list(rows) == ["1", "2"]
 
 
+def test_a_clip_with_another_id_keeps_its_embedding(fake, tmp_path):
+    """The collection's folder became a subfolder of another: same file, same key, new id."""
+    output = tmp_path / "out.parquet"
+    run(clips(tmp_path, ["1"]), output)
+    moved = media_row("1") | {"clip_id": "sub/1"}
+    rows = run(write_media(tmp_path, [moved]), output)
+    assert counts(output) == (0, 1)
+    assert rows["sub/1"]["embedding"] == [1, 1, 0]
+
+
 def test_a_clip_that_failed_upstream_is_embedded_when_it_is_mended(fake, tmp_path):
     output = tmp_path / "out.parquet"
     clips(tmp_path, ["1"])

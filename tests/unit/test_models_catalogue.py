@@ -165,6 +165,12 @@ def test_a_checkpoint_of_your_own_is_not_held_to_the_catalogue_digest(tmp_path, 
     assert found.sha256 == weights.sha256(path)
 
 
+def test_packaged_weights_are_those_of_the_catalogue(tmp_path):
+    """After new weights are trained, their digest goes into catalogue.yaml."""
+    found = spec(configured(tmp_path, mini={}), "mini")
+    assert found.sha256 == entries()["mini"].sha256 == weights.sha256(Path(found.checkpoint))
+
+
 def test_weights_are_read_again_only_when_they_changed(tmp_path, monkeypatch):
     path, cache = tmp_path / "a.pt", tmp_path / "results" / "weights.json"
     path.write_bytes(b"x")

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from concord import clips, run
 from concord.errors import UserError
 from concord.layout import Layout
-from concord.load import check, load
+from concord.load import check, load, read_yaml
 from concord.models import catalogue
 
 run.let_jobs_import_concord()
@@ -24,9 +24,11 @@ def or_stop(function, *arguments):
     try:
         return function(*arguments)
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError("\n".join(error.args)) from None
 
 
+for file in workflow.configfiles:
+    or_stop(read_yaml, Path(file))
 CONFIG = or_stop(load, config)
 SPECS = {name: or_stop(catalogue.spec, CONFIG, name) for name in CONFIG.models}
 LAYOUT = Layout(CONFIG, SPECS)
@@ -43,12 +45,6 @@ wildcard_constraints:
     model="|".join(map(re.escape, [*CONFIG.models, "signal"])),
     modality="video|audio",
     shard=r"\d+",
-
-
-def uses_demo(collection):
-    """Whether a collection's clips are made by the workflow itself."""
-    demo = Path(CONFIG.results, "demo").resolve()
-    return any(path.resolve().is_relative_to(demo) for path in CONFIG.collections[collection].path)
 
 
 def plan(collections):
@@ -70,9 +66,9 @@ def model_threads(model):
 
 def planned(collection):
     """The collection's name, when its plan files are there; the demo's come with the demo."""
-    if uses_demo(collection):
+    if CONFIG.is_demo(collection):
         checkpoints.make_demo.get()
-        plan([name for name in CONFIG.collections if uses_demo(name)])
+        plan([name for name in CONFIG.collections if CONFIG.is_demo(name)])
     return collection
 
 
@@ -82,4 +78,4 @@ if workflow.is_main_process:
     for resource, amount in {"gpu": max(GPUS, 1), "mem_mb": run.memory_mb()}.items():
         if resource not in workflow.global_resources:
             workflow.register_resource(resource, amount)
-    plan([name for name in CONFIG.collections if not uses_demo(name)])
+    plan([name for name in CONFIG.collections if not CONFIG.is_demo(name)])

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from concord import clips, run
 from concord.errors import UserError
 from concord.layout import Layout
-from concord.load import check, load, read_yaml
+from concord.load import load, read_yaml
 from concord.models import catalogue
 
 run.let_jobs_import_concord()
@@ -48,14 +48,11 @@ wildcard_constraints:
 
 
 def plan(collections):
-    """Scan these collections, once a run, check them and write their plan files."""
+    """Scan and check these collections, once a run, and write their plan files."""
     todo = {name: CONFIG.collections[name] for name in collections if name not in PLANNED}
     if not todo or not workflow.is_main_process:
         return
-    part = CONFIG.model_copy(update={"collections": todo})
-    if problems := or_stop(check, part):
-        raise WorkflowError("\n".join(["The configuration has problems:", *problems]))
-    or_stop(clips.plan, part)
+    or_stop(clips.plan, CONFIG.model_copy(update={"collections": todo}))
     PLANNED.update(todo)
 
 

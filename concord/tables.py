@@ -205,7 +205,7 @@ RETRIEVAL = Table(
         _COLLECTION,
         Column("direction", _text, "query_to_candidate, as video_to_text"),
         Column("query", _text, "clip_id or text_id of the query"),
-        Column("rank", _float, "expected rank of the best positive, 1 is best; ties count half"),
+        Column("rank", _float, "expected rank of the best positive, 1 is best; ties at random"),
         Column("recall_at_1", _float, "chance that a positive is first, ties at random"),
         Column("recall_at_5", _float, "the same for the first five"),
         Column("recall_at_10", _float, "the same for the first ten"),

@@ -202,7 +202,7 @@ def test_augmented_waves_keep_their_sound() -> None:
     wave = torch.sin(torch.arange(4000.0))[None]
     changed = augment_waves(wave, np.random.default_rng(0))
     assert changed.shape == wave.shape
-    assert changed.norm() == pytest.approx(wave.norm(), rel=0.02)
+    assert changed.norm().item() == pytest.approx(wave.norm().item(), rel=0.02)
     assert not torch.allclose(changed, wave, atol=0.1)
 
 

@@ -60,7 +60,7 @@ def make_results(
     (folder / "weights.safetensors").write_bytes(b"weights")
     for prompt_set in config.prompts:
         path = config.results / "prompts" / prompt_set / "shards.json"
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('["0000"]')
     if media:
         _make_clip(folder)
@@ -111,7 +111,8 @@ class _Collection:
             self._similarity("video_text", self.video, self.texts)
             self._similarity("audio_text", self.audio, self.texts)
         self._synchrony()
-        self._retrieval("video_to_audio", self.video, self.audio)
+        if "retrieval" in self.config.tasks:
+            self._retrieval("video_to_audio", self.video, self.audio)
 
     def _shards(self) -> list[tuple[str, list[int]]]:
         half = len(self.ids) // 2

@@ -138,7 +138,8 @@ def _summary(config: Config, long: pd.DataFrame, limited: bool) -> list[dict[str
         if "control" in scored and scored["control"].notna().any():
             row["control"] = float(scored["control"].mean())
         summary.append(row)
-    return summary
+    order = list(dict.fromkeys((row["task"], row["model"], row["metric"]) for row in summary))
+    return sorted(summary, key=lambda row: order.index((row["task"], row["model"], row["metric"])))
 
 
 def _status(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from concord.report.metrics import TASKS, metric
+from concord.report.metrics import measure_name, metric
 
 
 def print_summary(tables: Path) -> None:
@@ -17,7 +17,7 @@ def print_summary(tables: Path) -> None:
     limited = any(row["limited"] for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     for name in ("measure", "model", "collection"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", min_width=len(name))
     for name in ("mean", "interval", "scored", "skipped", "failed"):
         table.add_column(name, justify="right", no_wrap=True)
     before = None
@@ -28,7 +28,7 @@ def print_summary(tables: Path) -> None:
         head = (row["task"], row["metric"], row["model"])
         if before not in (None, head):
             table.add_section()
-        label = f"{TASKS[row['task']].lower()}: {measure.label}"
+        label = measure_name(row["task"], row["metric"])
         ends = [measure.show(row[end]) for end in ("ci_low", "ci_high")]
         table.add_row(
             escape(label) if head != before else "",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BINS = 48
+BINS = (10, 48)  # fewest and most
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Axis:
         low, high = min(known), max(known)
         span = (high - low) or max(abs(high), 1.0) * 0.1
         low, high = low - 0.06 * span, high + 0.06 * span
-        step = _step((high - low) / 4)
+        step = _step((high - low) / 5)
         first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
         digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
         return cls(low, high, tuple(i * step for i in range(first, last + 1)), digits)
@@ -73,8 +73,10 @@ def histograms(axis: Axis, groups: Sequence[np.ndarray]) -> list[Histogram | Non
 
     None for a group without values.
     """
-    edges = np.linspace(axis.low, axis.high, BINS + 1)
-    shares = [np.histogram(g, edges)[0] / len(g) if len(g) else np.zeros(BINS) for g in groups]
+    largest = max(map(len, groups), default=0)
+    bins = int(np.clip(2 * largest**0.5, *BINS))
+    edges = np.linspace(axis.low, axis.high, bins + 1)
+    shares = [np.histogram(g, edges)[0] / len(g) if len(g) else np.zeros(bins) for g in groups]
     top = max((s.max() for s in shares), default=0) or 1.0
     return [
         Histogram(_outline(s / top), axis.at(float(np.median(g)))) if len(g) else None

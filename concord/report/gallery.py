@@ -1,5 +1,6 @@
 """The best and the worst clips of every measure, to watch with sound."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,26 @@ import pyarrow.parquet as pq
 
 from concord.config import Config
 from concord.report import media
-from concord.report.metrics import TASKS, Metric, metric
+from concord.report.metrics import TASKS, Metric, measure_name, metric
+from concord.report.missing import records
 
 Row = dict[str, Any]
+Key = tuple[str, str]
+WORKERS = 4
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A clip with its prompts and all its scores."""
+    """A clip with its prompts, the value it is shown for, and all its scores."""
 
     row: Row
-    clip: media.Clip
     value: float
     scores: list[tuple[str, Metric, float]]
+
+    @property
+    def key(self) -> Key:
+        """Collection and clip."""
+        return self.row["collection"], self.row["clip_id"]
 
 
 @dataclass(frozen=True)
@@ -33,83 +41,69 @@ class Shelf:
     metric: Metric
     rows: list[tuple[str, list[Exhibit], list[Exhibit]]]
 
+    @property
+    def exhibits(self) -> list[Exhibit]:
+        """All of them."""
+        return [exhibit for _, best, worst in self.rows for exhibit in (*best, *worst)]
 
-class _Gallery:
-    """The wide table of clips, their media rows, and the clips already placed."""
+
+class Gallery:
+    """A shelf for the first measure of every task and model that has a better end."""
 
     def __init__(self, config: Config, tables: Path, folder: Path) -> None:
-        self.config, self.folder = config, folder
-        self.clips = pq.read_table(tables / "clips.parquet").to_pandas()
-        self.measures = [name for name in self.clips if name.count("/") == 2]
-        rows = pq.read_table(tables / "media.parquet").to_pandas()
-        self.media = rows.set_index(["collection", "clip_id"])
+        self.config = config
+        clips = pq.read_table(tables / "clips.parquet").to_pandas()
+        self.measures = [name for name in clips if name.count("/") == 2]
+        chosen: dict[tuple[str, str], str] = {}
+        for name in self.measures if config.report.clips else []:
+            task, model, base = name.split("/")
+            if metric(base).better:
+                chosen.setdefault((task, model), name)
+        found = [self._shelf(clips, name) for name in chosen.values()]
+        self.shelves = [shelf for shelf in found if shelf.rows]
+        self.clips = self._place(tables, folder)
 
-    def shelf(self, name: str) -> Shelf:
-        """Best and worst of a measure, named TASK/MODEL/METRIC."""
+    def _shelf(self, clips: pd.DataFrame, name: str) -> Shelf:
         task, model, base = name.split("/")
         measure = metric(base)
         rows = []
         for collection in self.config.collections:
-            scored = self.clips[self.clips["collection"] == collection].dropna(subset=name)
+            scored = clips[clips["collection"] == collection].dropna(subset=name)
             ordered = scored.sort_values([name, "clip_id"], ascending=measure.better == "lower")
-            count = min(self.config.report.clips, len(ordered) // 2 or len(ordered))
-            best = ordered.head(count)
-            worst = ordered.iloc[::-1].head(count if len(ordered) > 1 else 0)
-            if count:
-                rows.append((collection, *(self._exhibits(part, name) for part in (best, worst))))
+            count = min(self.config.report.clips, max(len(ordered) // 2, 1))
+            best, rest = ordered.iloc[:count], ordered.iloc[count:]
+            ends = self._exhibits(best, name), self._exhibits(rest.iloc[::-1][:count], name)
+            if ends[0]:
+                rows.append((collection, *ends))
         return Shelf(TASKS[task], model, measure, rows)
 
     def _exhibits(self, rows: pd.DataFrame, name: str) -> list[Exhibit]:
-        return [
-            Exhibit(row, self._place(row), row[name], self._scores(row))
-            for row in rows.astype(object).where(rows.notna(), None).to_dict("records")
-        ]
+        return [Exhibit(row, row[name], self._scores(row)) for row in records(rows)]
 
     def _scores(self, row: Row) -> list[tuple[str, Metric, float]]:
         found = []
         for name in self.measures:
             if row[name] is not None:
                 task, model, base = name.split("/")
-                label = TASKS[task] + (f", {model}" if len(self.config.models) > 1 else "")
+                label = measure_name(task, base)
+                if len(self.config.models) > 1 and model in self.config.models:
+                    label += f", {model}"
                 found.append((label, metric(base), row[name]))
         return found
 
-    def _place(self, row: Row) -> media.Clip:
-        key = (row["collection"], row["clip_id"])
-        if key not in self.media.index:
-            return media.Clip(None, None)
-        found = self.media.loc[key]
-        content = {**found.where(found.notna(), None), "collection": key[0], "clip_id": key[1]}
-        return media.place(self.config, content, self.folder)
-
-
-def shelves(config: Config, tables: Path, folder: Path) -> list[Shelf]:
-    """A shelf for the first measure of every task and model; clips are placed in `folder`.
-
-    Measures of which neither end is better have none. Files of earlier pages are removed.
-    """
-    if not config.report.clips:
-        return []
-    gallery = _Gallery(config, tables, folder)
-    first: dict[tuple[str, str], str] = {}
-    for name in gallery.measures:
-        task, model, base = name.split("/")
-        if metric(base).better:
-            first.setdefault((task, model), name)
-    found = [gallery.shelf(name) for name in first.values()]
-    _sweep(folder, found)
-    return [shelf for shelf in found if shelf.rows]
-
-
-def _sweep(folder: Path, shelves: list[Shelf]) -> None:
-    used = {
-        Path(name).name
-        for shelf in shelves
-        for _, best, worst in shelf.rows
-        for exhibit in (*best, *worst)
-        for name in (exhibit.clip.file, exhibit.clip.poster)
-        if name
-    }
-    for path in folder.glob("*") if folder.is_dir() else ():
-        if path.name not in used:
-            path.unlink()
+    def _place(self, tables: Path, folder: Path) -> dict[Key, media.Clip]:
+        """Put every clip that is shown into `folder`, and remove what earlier pages showed."""
+        wanted = {exhibit.key for shelf in self.shelves for exhibit in shelf.exhibits}
+        rows = pq.read_table(tables / "media.parquet").to_pandas()
+        keys = pd.MultiIndex.from_frame(rows[["collection", "clip_id"]])
+        todo = records(rows[keys.isin(list(wanted))])
+        with ThreadPoolExecutor(WORKERS) as pool:
+            placed = list(pool.map(lambda row: media.place(self.config, row, folder), todo))
+        used = {Path(name).name for clip in placed for name in (clip.file, clip.poster) if name}
+        for path in folder.glob("*") if folder.is_dir() else ():
+            if path.name not in used:
+                path.unlink()
+        return {
+            (row["collection"], row["clip_id"]): clip
+            for row, clip in zip(todo, placed, strict=True)
+        }

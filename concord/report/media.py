@@ -2,80 +2,74 @@
 
 import subprocess
 import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from concord.config import Config
+from concord.errors import UserError
 from concord.files import atomic_path
 from concord.media.ffmpeg import find_ffmpeg
+from concord.media.protocol import media_protocol
 
 TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Where a clip lies, relative to the page; None where there is nothing to show."""
+    """Where a clip and its poster lie, relative to the page; or why it cannot be shown."""
 
-    file: str | None
-    poster: str | None
+    file: str | None = None
+    poster: str | None = None
+    problem: str | None = None
 
 
-def place(config: Config, row: dict[str, Any], folder: Path) -> Clip:
+def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
     """Put the clip of a row of ALL_MEDIA into `folder`: proxy and wave in one file, and a poster.
 
-    Proxies that were deleted are made again from the original. A clip that cannot be shown is
-    shown as such; the page never fails for it.
+    Proxies that were deleted are made again from the original. A clip that cannot be shown says
+    so; the page never fails for it.
     """
     target = folder / f"{row['key']}.mp4"
-    if not target.exists():
-        with tempfile.TemporaryDirectory() as scratch:
-            proxy, wave = _sources(config, row, Path(scratch))
-            if proxy is None or not _mux(proxy, wave, target):
-                return Clip(None, None)
     poster = target.with_suffix(".jpg")
-    if not poster.exists():
-        _run(["-i", str(target), "-frames:v", "1", "-q:v", "6"], poster)
-    return Clip(
-        f"{folder.name}/{target.name}", f"{folder.name}/{poster.name}" if poster.exists() else None
-    )
+    if not (target.exists() and poster.exists()):
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                proxy, wave = _sources(config, row, Path(scratch))
+                if proxy is None:
+                    return Clip(problem="there is no picture")
+                _mux(proxy, wave, target, poster, (row["duration_s"] or 0) / 2)
+        except (UserError, subprocess.SubprocessError, OSError) as error:
+            return Clip(problem=str(error))
+    return Clip(f"{folder.name}/{target.name}", f"{folder.name}/{poster.name}")
 
 
-def _sources(config: Config, row: dict[str, Any], scratch: Path) -> tuple[Path | None, Path | None]:
+def _sources(
+    config: Config, row: Mapping[str, Any], scratch: Path
+) -> tuple[Path | None, Path | None]:
     folder = config.results / "media" / row["collection"] / row["shard"]
     proxy = folder / "video" / row["proxy"] if row["proxy"] else None
     wave = folder / "audio" / row["wave"] if row["wave"] else None
     if any(path is not None and not path.exists() for path in (proxy, wave)):
-        from concord.media.protocol import media_protocol
         from concord.media.shard import restore
 
         return restore(row, media_protocol(config, row["collection"]), scratch)
     return proxy, wave
 
 
-def _mux(proxy: Path, wave: Path | None, target: Path) -> bool:
-    sound = ["-i", str(wave), "-c:a", "aac", "-b:a", "96k"] if wave else []
-    return _run(["-i", str(proxy), *sound, "-c:v", "copy", "-movflags", "+faststart"], target)
-
-
-def _run(arguments: list[str], target: Path) -> bool:
-    """Run ffmpeg into `target`, which appears whole or not at all; says whether it did."""
+def _mux(proxy: Path, wave: Path | None, target: Path, poster: Path, middle_s: float) -> None:
+    """Write `target` and `poster`, the frame at `middle_s`, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        find_ffmpeg().path,
-        "-nostdin",
-        "-v",
-        "error",
-        "-y",
-        "-protocol_whitelist",
-        "file,pipe",
-    ]
-    try:
-        with atomic_path(target) as temporary:
-            subprocess.run(
-                [*command, *arguments, str(temporary)],
-                check=True, capture_output=True, timeout=TIMEOUT_S,
-            )  # fmt: skip
-    except (subprocess.SubprocessError, OSError):
-        return False
-    return True
+    sound = ["-i", str(wave)] if wave else []
+    choice = ["-map", "0:v", *(["-map", "1:a", "-c:a", "aac", "-b:a", "96k"] if wave else [])]
+    with ExitStack() as stack:
+        clip, picture = (stack.enter_context(atomic_path(path)) for path in (target, poster))
+        command = [
+            find_ffmpeg().path, "-nostdin", "-v", "error", "-y", "-protocol_whitelist", "file,pipe",
+            "-i", str(proxy), *sound,
+            *choice, "-c:v", "copy", "-movflags", "+faststart", str(clip),
+            "-map", "0:v", "-ss", f"{middle_s:.3f}", "-frames:v", "1", "-q:v", "6", str(picture),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S)

@@ -71,3 +71,8 @@ def metric(name: str) -> Metric:
         return known
     label = f"{direction.replace('_to_', ' → ')}, {known.label}"
     return Metric(label, known.better, known.digits, known.unit, known.meaning)
+
+
+def measure_name(task: str, name: str) -> str:
+    """What was measured, for readers: the task, and the metric where it does not go unsaid."""
+    return TASKS[task] if name == "cosine" else f"{TASKS[task]}: {metric(name).label}"

@@ -28,6 +28,12 @@ class Share:
         return round(100 * int(getattr(self, status)) / self.total, 3) if self.total else 0.0
 
 
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts, None where there is nothing."""
+    plain = rows.astype(object).where(rows.notna(), None)
+    return [{str(k): v for k, v in row.items()} for row in plain.to_dict("records")]
+
+
 class Missing:
     """The status table, counted: per stage and collection, per reason, and clip by clip."""
 
@@ -60,7 +66,8 @@ class Missing:
         causes = self.causes
         counts = causes.groupby(["stage", "status", "reason", "collection"], dropna=False).size()
         found: dict[tuple[str, str, str], dict[str, int]] = {}
-        for (stage, status, reason, collection), n in counts.items():  # type: ignore[misc]
+        plain = counts.reset_index().itertuples(index=False, name=None)
+        for stage, status, reason, collection, n in plain:
             found.setdefault((stage, status, reason), {})[collection] = int(n)
         rows = [
             {
@@ -74,11 +81,7 @@ class Missing:
 
     def listed(self) -> list[dict[str, Any]]:
         """The first of the causes, failures before what was skipped."""
-        causes = self.causes.sort_values("status", kind="stable").head(LISTED)
-        rows: list[dict[str, Any]] = (
-            causes.astype(object).where(causes.notna(), None).to_dict("records")
-        )  # type: ignore[assignment]
-        return rows
+        return records(self.causes.sort_values("status", kind="stable").head(LISTED))
 
     @property
     def listed_total(self) -> int:

@@ -15,11 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from concord.config import Config
 from concord.files import write_text
-from concord.report import figures, gallery, missing
+from concord.report import figures, missing
+from concord.report.gallery import Gallery
 from concord.report.metrics import TASKS, Metric, metric
-from concord.report.verdicts import Verdict, duels, verdict
+from concord.report.verdicts import Duel, Verdict, duels, verdict
 
 Row = dict[str, Any]
+COMPARED = 300  # rows of comparisons that the page shows
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -74,6 +76,8 @@ class Page:
         self.collections = list(config.collections)
         self.made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
 
+    compared_limit = COMPARED
+
     @property
     def title(self) -> str:
         """Title of the page."""
@@ -100,14 +104,14 @@ class Page:
         return [verdict(row, alpha) for row in self._rows("comparisons")]
 
     @cached_property
-    def duels(self) -> list[Any]:
+    def duels(self) -> list[Duel]:
         """The verdicts gathered by pair."""
         return duels(self.verdicts)
 
     def compared(self) -> Iterator[tuple[str, str, figures.Axis, list[tuple[Verdict, Any]]]]:
         """Verdicts a task, model and metric, with their intervals on a common axis around 0."""
         groups: dict[tuple[str, str, str], list[Verdict]] = {}
-        for v in self.verdicts:
+        for v in self.verdicts[:COMPARED]:
             groups.setdefault((v.row["task"], v.row["model"], v.row["metric"]), []).append(v)
         for (task, model, _), found in groups.items():
             ends = [v.row[end] for v in found for end in ("ci_low", "ci_high", "difference")]
@@ -161,7 +165,8 @@ class Page:
         )
         rows["chance"] = rows["positives"] / rows["candidates"]
         means = rows.groupby(["model", "direction", "collection"])["chance"].mean().dropna()
-        return {(m, d.replace("_to_", " → "), c): float(v) for (m, d, c), v in means.items()}
+        found = means.reset_index().itertuples(index=False, name=None)
+        return {(m, d.replace("_to_", " → "), c): float(v) for m, d, c, v in found}
 
     @cached_property
     def missing(self) -> missing.Missing:
@@ -169,9 +174,9 @@ class Page:
         return missing.Missing(self._frame("status"), self.collections)
 
     @cached_property
-    def shelves(self) -> list[gallery.Shelf]:
+    def gallery(self) -> Gallery:
         """Best and worst clips."""
-        return gallery.shelves(self.config, self.tables, self.output.parent / "media")
+        return Gallery(self.config, self.tables, self.output.parent / "media")
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -223,7 +228,10 @@ class Page:
         return rows
 
     def _frame(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
-        return pq.read_table(self.tables / f"{name}.parquet", columns=columns).to_pandas()
+        frame: pd.DataFrame = pq.read_table(
+            self.tables / f"{name}.parquet", columns=columns
+        ).to_pandas()
+        return frame
 
     @staticmethod
     def _interval(axis: figures.Axis, row: Row, middle: str = "difference") -> Any:

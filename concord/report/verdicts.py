@@ -1,10 +1,9 @@
-"""Who is better, in sentences that a comparison table can defend."""
+"""Who is better, as far as the comparisons can defend it."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from concord.report.metrics import TASKS, Metric, metric
+from concord.report.metrics import Metric, measure_name, metric
 
 Row = dict[str, Any]
 
@@ -18,25 +17,22 @@ class Verdict:
     winner: str | None
 
     @property
-    def task(self) -> str:
-        """The task's name for readers."""
-        return TASKS[self.row["task"]]
-
-    @property
-    def loser(self) -> str:
-        """The collection that did not win."""
-        return str(self.row["b"] if self.winner == self.row["a"] else self.row["a"])
+    def name(self) -> str:
+        """What was measured, for readers."""
+        return measure_name(self.row["task"], self.row["metric"])
 
 
 @dataclass(frozen=True)
 class Duel:
-    """All measures of one pair of collections together."""
+    """All measures of one pair of collections that have a better end."""
 
     a: str
     b: str
-    wins_a: list[str]
-    wins_b: list[str]
-    unclear: list[str]
+    verdicts: list[Verdict]
+
+    def won_by(self, collection: str | None) -> list[Verdict]:
+        """The measures that a collection wins; None: those that nobody does."""
+        return [v for v in self.verdicts if v.winner == collection]
 
 
 def verdict(row: Row, alpha: float) -> Verdict:
@@ -55,15 +51,10 @@ def verdict(row: Row, alpha: float) -> Verdict:
 
 
 def duels(verdicts: list[Verdict]) -> list[Duel]:
-    """Verdicts gathered by pair; measures without a better end say nothing here."""
-    judged = [v for v in verdicts if v.measure.better]
-    models = Counter((v.row["task"], v.row["metric"], v.row["a"], v.row["b"]) for v in judged)
+    """Verdicts gathered by pair."""
     found: dict[tuple[str, str], Duel] = {}
-    for v in judged:
-        a, b = v.row["a"], v.row["b"]
-        duel = found.setdefault((a, b), Duel(a, b, [], [], []))
-        several = models[(v.row["task"], v.row["metric"], a, b)] > 1
-        name = f"{v.task.lower()} ({v.measure.label}{', ' + v.row['model'] if several else ''})"
-        side = {a: duel.wins_a, b: duel.wins_b}.get(v.winner or "", duel.unclear)
-        side.append(name)
+    for v in verdicts:
+        if v.measure.better:
+            a, b = v.row["a"], v.row["b"]
+            found.setdefault((a, b), Duel(a, b, [])).verdicts.append(v)
     return list(found.values())

@@ -324,7 +324,9 @@ def write_table(
     note = {"table": table.name, "version": table.version, **metadata}
     data = data.replace_schema_metadata({"concord": json.dumps(note, ensure_ascii=False)})
     with atomic_path(path) as temporary:
-        pq.write_table(data, temporary, compression="zstd")
+        # A dictionary of floats that never repeat makes vectors slow to read.
+        scalars = [c.name for c in table.columns if not pa.types.is_list(c.type)]
+        pq.write_table(data, temporary, compression="zstd", use_dictionary=scalars)
 
 
 def write_table_if_changed(path: Path, table: Table, data: pa.Table) -> bool:

@@ -19,6 +19,7 @@ from concord.mini.inputs import RATE_HZ
 DIM = 96
 BUCKETS = 4096
 FORMAT = "concord-mini-1"
+METADATA = "concord"
 
 _FFT, _HOP, _MELS = 512, 160, 64
 _LOWEST_HZ = 50.0
@@ -141,7 +142,8 @@ def save(network: MiniNetwork, path: Path, provenance: dict[str, Any]) -> None:
         k: v.half().contiguous() if v.is_floating_point() else v
         for k, v in network.state_dict().items()
     }
-    metadata = {"format": FORMAT, "provenance": json.dumps(provenance, sort_keys=True)}
+    # One entry, because safetensors writes several in random order.
+    metadata = {METADATA: json.dumps({"format": FORMAT, **provenance}, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata)
 
@@ -152,7 +154,7 @@ def load(path: Path) -> MiniNetwork:
     Raises ValueError when the file is not one of concord-mini's.
     """
     with safe_open(path, "pt") as file:
-        found = (file.metadata() or {}).get("format")
+        found = json.loads((file.metadata() or {}).get(METADATA, "{}")).get("format")
         if found != FORMAT:
             raise ValueError(f"{path}: format {found!r}, expected {FORMAT!r}")
         state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118

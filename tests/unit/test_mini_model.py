@@ -165,7 +165,7 @@ def test_packaged_weights_find_held_out_clips_far_over_chance(embedder: MiniEmbe
 def test_packaged_weights_are_small_and_say_how_they_were_made() -> None:
     assert WEIGHTS.stat().st_size < 4_000_000
     with safe_open(WEIGHTS, "np") as file:
-        provenance = json.loads(file.metadata()["provenance"])
+        provenance = json.loads(file.metadata()["concord"])
     assert provenance["seed"] == 0
     assert {"steps", "torch", "training_version"} <= provenance.keys()
 

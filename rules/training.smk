@@ -17,7 +17,6 @@ rule train_mini:
         "../envs/models.yaml"
     threads: workflow.cores or 8
     resources:
-        gpu=1,
         mem_mb=8000,
         runtime=120,
     params:

@@ -11,4 +11,5 @@ with log_to(snakemake.log[0]):
         Path(snakemake.output.weights),
         metrics=Path(snakemake.output.metrics),
         seed=snakemake.params.seed,
+        threads=snakemake.threads,
     )

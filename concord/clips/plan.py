@@ -16,7 +16,7 @@ from concord.clips.survey import Survey, survey
 from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text_if_changed
-from concord.tables import CLIPS, PLAN, TEXTS, Table, write_table_if_changed
+from concord.tables import CLIPS, PLAN, TEXTS, Table, read_table, write_table_if_changed
 
 
 def plan(config: Config) -> dict[str, list[str]]:
@@ -26,13 +26,31 @@ def plan(config: Config) -> dict[str, list[str]]:
     Snakemake sees no change. Raises UserError with all mistakes of the inputs.
     """
     found = survey(config)
-    if found.problems:
-        raise UserError(*found.problems)
+    if problems := found.problems + _would_be_lost(config):
+        raise UserError(*problems)
     for name in found.prompts:
         _write_texts(config, name, found)
     return {
         name: _write_clips(config, name, described) for name, described in found.collections.items()
     }
+
+
+def _would_be_lost(config: Config) -> list[str]:
+    """Collections whose full run in this results folder a trial run would cut down."""
+    if config.limit is None:
+        return []
+    lost = []
+    for name in config.collections:
+        path = config.results / "clips" / name / "clips.parquet"
+        if path.exists():
+            planned = read_table(path, CLIPS, ["shard"])["shard"]
+            count = len(planned) - planned.null_count
+            if count > config.limit:
+                lost.append(
+                    f"limit: {config.results} holds a run with {count} clips of {name}; a trial "
+                    f"with {config.limit} would drop the others: set `results:` to another folder"
+                )
+    return lost
 
 
 def problems(config: Config) -> list[str]:

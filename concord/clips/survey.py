@@ -19,10 +19,14 @@ from concord.errors import UserError, did_you_mean
 
 @dataclass
 class Survey:
-    """Prompt sets (PROMPTS) and collections by name, and the mistakes found."""
+    """Prompt sets (PROMPTS) and collections by name, and the mistakes found.
+
+    `unmatched` says of a collection without any match what its clips and prompts are called.
+    """
 
     prompts: dict[str, pa.Table] = field(default_factory=dict)
     collections: dict[str, Described] = field(default_factory=dict)
+    unmatched: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -38,18 +42,35 @@ def survey(config: Config) -> Survey:
             result.prompts[name] = read_prompts(listed)
         except UserError as error:
             result.problems += [f"prompts.{name}: {problem}" for problem in error.args]
-    for name, collection in config.collections.items():
+    for name in config.collections:
         prompt_set = config.prompt_set(name)
         prompts = None if prompt_set is None else result.prompts.get(prompt_set)
         try:
             _check_paths(config, name)
-            result.collections[name] = _collection(config, collection, prompts)
+            result.collections[name] = _collection(config, name, prompts, result.unmatched)
         except UserError as error:
             result.problems += [f"collections.{name}: {problem}" for problem in error.args]
+    result.problems += _useless_prompts(config, result)
     return result
 
 
-def _collection(config: Config, collection: Collection, prompts: pa.Table | None) -> Described:
+def _useless_prompts(config: Config, result: Survey) -> list[str]:
+    """Prompt sets that no clip of any collection matches: hardly what was meant.
+
+    Where another collection matches, the rows say `no_prompt` and `no_clip`, and the run goes on.
+    """
+    problems = []
+    for prompt_set in result.prompts:
+        users = [name for name in result.collections if config.prompt_set(name) == prompt_set]
+        if users and all(name in result.unmatched for name in users):
+            problems += [f"collections.{name}: {result.unmatched[name]}" for name in users]
+    return problems
+
+
+def _collection(
+    config: Config, name: str, prompts: pa.Table | None, unmatched: dict[str, str]
+) -> Described:
+    collection = config.collections[name]
     found = scan(collection)
     sounds = pair_sounds(found)
     clips = eligible(found, sounds)
@@ -58,7 +79,7 @@ def _collection(config: Config, collection: Collection, prompts: pa.Table | None
     if prompts is not None:
         matches = _matches(collection, found, clips, prompts)
         if not matches.count:
-            raise UserError(_no_match(collection, found, clips, prompts))
+            unmatched[name] = _no_match(collection, found, clips, prompts)
     return describe(
         found,
         sounds,

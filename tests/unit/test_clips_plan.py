@@ -301,3 +301,35 @@ def test_planning_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert not {"torch", "pandas", "scipy", "av"} & set(loaded.stdout.split())
+
+
+def test_a_collection_without_matches_is_rows_where_another_matches(tmp_path: Path) -> None:
+    fill(tmp_path / "good", "sample_1.mp4")
+    fill(tmp_path / "bad", "other_9.mp4")
+    write_prompts(tmp_path, 1)
+    config = Config.model_validate(
+        {
+            "results": tmp_path / "results",
+            "prompts": tmp_path / "prompts.json",
+            "collections": {"good": tmp_path / "good", "bad": tmp_path / "bad"},
+        }
+    )
+    plan(config)
+    rows = {(row["clip_id"], row["prompt_reason"] or row["reason"]) for row in clips(config, "bad")}
+    assert rows == {("other_9.mp4", "no_prompt"), (None, "no_clip")}
+    alone = config.model_copy(update={"collections": {"bad": config.collections["bad"]}})
+    assert any("none of its 1 clips matches a prompt" in problem for problem in problems(alone))
+
+
+def test_a_trial_does_not_cut_down_a_full_run(tmp_path: Path) -> None:
+    fill(tmp_path / "clips", "sample_1.mp4", "sample_2.mp4", "sample_3.mp4")
+    config = configure(tmp_path)
+    plan(config)
+    before = stamps(config)
+    with pytest.raises(UserError, match=r"limit: .* holds a run with 3 clips of c"):
+        plan(config.model_copy(update={"limit": 2}))
+    assert stamps(config) == before
+    trial = config.model_copy(update={"limit": 2, "results": tmp_path / "trial"})
+    plan(trial)
+    plan(trial.model_copy(update={"limit": None}))
+    assert len(members(trial)) == 3

@@ -36,6 +36,7 @@ REASONS = {
     "too_short": "too short for the measure",
     "too_large": "the picture is larger than media.max_pixels",
     "no_events": "no audible event or no motion to compare",
+    "no_synchrony": "no shift of the sound fits the motion better than chance",
     "timeout": "the time limit for one clip was reached",
     "memory_limit": "the memory limit for one clip was reached",
     "crashed": "the process that opened the file died",

@@ -18,7 +18,7 @@ from concord.errors import UserError
 from concord.media.gate import gate
 from concord.models.base import Modality
 from concord.protocol import digest
-from concord.tables import CLIPS, EMBEDDINGS, MEDIA, Table, read_metadata, read_table
+from concord.tables import CLIPS, EMBEDDINGS, MEDIA, SYNCHRONY, Table, read_metadata, read_table
 
 Objects = npt.NDArray[np.object_]
 Floats = npt.NDArray[np.float64]
@@ -141,6 +141,18 @@ def apply_media(
     )
     if modality == "audio" and audio is not None:
         _apply(outcome, position, *_gate(table, audio))
+
+
+def apply_synchrony(outcome: Outcome, clips: pa.Table, synchrony: Sequence[Path]) -> pa.Table:
+    """Let the outcome [N] learn which clips could not be measured.
+
+    Returns their SYNCHRONY rows [N], null where the outcome was not ok before. Raises UserError
+    when a usable clip has no row in the synchrony tables.
+    """
+    table = _concatenate(synchrony, SYNCHRONY)
+    position = _find(clips["clip_id"], table["clip_id"], outcome.ok, "synchrony", synchrony)
+    _apply(outcome, position, *(_objects(table[name]) for name in ("status", "reason", "detail")))
+    return table.take(pa.array(position, mask=position < 0))
 
 
 def apply_embeddings(outcome: Outcome, ids: pa.Array, embeddings: Embeddings) -> Indices:

@@ -1,7 +1,6 @@
 """The av_consistency folder of the ImageBind batch script."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,51 +60,38 @@ def _paired(similarities: list[float]) -> dict[str, float]:
     }
 
 
-@dataclass
-class _Sums:
-    """Running sums over the similarity matrix and the ranks of its diagonal."""
-
-    total: float = 0.0
-    squares: float = 0.0
-    ranks: list[float] = field(default_factory=list)
-
-    def add(self, block: np.ndarray, first: int) -> None:
-        """Take rows `first`... of the matrix. A tie counts half a place."""
-        right = block[np.arange(len(block)), first + np.arange(len(block))][:, None]
-        before = (block > right).sum(1) + 0.5 * ((block == right).sum(1) - 1)
-        self.ranks += (before + 1).tolist()
-        self.total += float(block.sum(dtype=np.float64))
-        self.squares += float((block.astype(np.float64) ** 2).sum())
-
-    def metrics(self) -> dict[str, float]:
-        """Mean and std (ddof 1, as the script's retrieval mode) of the matrix, and recall."""
-        ranks = np.array(self.ranks)
-        n = len(ranks) ** 2
-        mean = self.total / n
-        variance = max(self.squares - n * mean**2, 0.0) / (n - 1) if n > 1 else 0.0
-        return {
-            "similarity_matrix_mean": mean,
-            "similarity_matrix_std": variance**0.5,
-            **{f"recall_at_{k}": float((ranks <= k).mean()) for k in (1, 5, 10)},
-            "mean_rank": float(ranks.mean()),
-            "median_rank": float(np.median(ranks)),
-        }
-
-
 def _matrix(audio: np.ndarray, video: np.ndarray, target: Path | None) -> dict[str, float]:
-    """Cosines of all sounds with all pictures, in blocks; saved to `target` if given."""
-    if not len(audio):
+    """Moments of the matrix of all cosines and ranks of the pairs in it; saved to `target`.
+
+    Rows are sounds. std has ddof 1, as in the script's retrieval mode. A tie counts half a place.
+    """
+    n = len(audio)
+    if not n:
         return {}
     audio, video = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (audio, video))
-    sums, blocks = _Sums(), []
-    for first in range(0, len(audio), BLOCK):
+    a, v = audio.astype(np.float64), video.astype(np.float64)
+    # Sums over the matrix a v' without the matrix: of its entries, and of their squares.
+    mean = float(a.sum(0) @ v.sum(0)) / n**2
+    squares = float(((a.T @ a) * (v.T @ v)).sum())
+    variance = max(squares - n**2 * mean**2, 0.0) / (n**2 - 1) if n > 1 else 0.0
+    ranks, blocks = np.empty(n), []
+    for first in range(0, n, BLOCK):
         block = audio[first : first + BLOCK] @ video.T
-        sums.add(block, first)
+        rows = np.arange(len(block))
+        own = block[rows, first + rows][:, None]
+        before, tied = ((block > own).sum(1), (block == own).sum(1) - 1)
+        ranks[first : first + BLOCK] = before + 0.5 * tied + 1
         if target:
             blocks.append(block)
     if target:
         _save(target, np.concatenate(blocks))
-    return sums.metrics()
+    return {
+        "similarity_matrix_mean": mean,
+        "similarity_matrix_std": variance**0.5,
+        **{f"recall_at_{k}": float((ranks <= k).mean()) for k in (1, 5, 10)},
+        "mean_rank": float(ranks.mean()),
+        "median_rank": float(np.median(ranks)),
+    }
 
 
 def _report(scored: Scored, metrics: dict[str, Any]) -> str:

@@ -13,8 +13,21 @@ from concord.files import write_text
 from concord.media.ffmpeg import find_ffmpeg
 from concord.models import catalogue
 
-PACKAGES = ("av", "ffmpeg-python", "numpy", "open-clip-torch", "pandas", "pyarrow", "scipy")
-PACKAGES += ("snakemake", "soundfile", "torch", "torchvision")
+PACKAGES = (
+    "av",
+    "ffmpeg-python",
+    "numpy",
+    "open-clip-torch",
+    "opencv-python-headless",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "snakemake",
+    "soundfile",
+    "torch",
+    "torchvision",
+    "transformers",
+)
 
 
 def provenance(config: Config) -> dict[str, Any]:

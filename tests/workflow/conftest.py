@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,13 @@ class Workflow:
 
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
+
+    def write_prompts(self, indices: Iterable[int]) -> None:
+        prompts = [
+            {"index": i, "video_prompt": f"a red pattern {i}", "audio_prompt": f"{i} low beeps"}
+            for i in indices
+        ]
+        (self.folder / "prompts.json").write_text(json.dumps(prompts))
 
     def command(self, *arguments: str) -> list[str]:
         (self.folder / "config.yaml").write_text(
@@ -87,15 +94,12 @@ def workflow(tmp_path: Path) -> Workflow:
     """Three clips with prompts in one collection, to be scored by synchrony alone."""
     for i, hue in enumerate((0, 120, 240), start=1):
         make_clip(tmp_path / "clips" / f"sample_{i:04d}.mp4", hue=hue, tone_hz=300 * i)
-    prompts = [
-        {"index": i, "video_prompt": f"a {colour} pattern", "audio_prompt": f"{tone} beeps"}
-        for i, (colour, tone) in enumerate([("red", "low"), ("green", "mid"), ("blue", "high")], 1)
-    ]
-    (tmp_path / "prompts.json").write_text(json.dumps(prompts))
-    return Workflow(
+    workflow = Workflow(
         tmp_path,
         {"collections": {"own": "clips"}, "prompts": "prompts.json", "tasks": ["synchrony"]},
     )
+    workflow.write_prompts(range(1, 4))
+    return workflow
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class Folder:
     """A nested folder of clips that changes at random."""
 
     def __init__(self, root: Path, seed: int) -> None:
-        self.root, self.random, self.made = root, random.Random(seed), 0
+        self.root, self.random, self.made = root, random.Random(seed), 10
 
     def clips(self) -> list[Path]:
         return sorted(p for p in self.root.rglob("*.mp4") if p.is_file())
@@ -52,7 +52,8 @@ class Folder:
         self.made += 1
         below = self.random.choice(["", "sub", "sub/deeper", "other"])
         hue = self.random.randrange(360)
-        make_clip(self.root / below / f"new_{self.made}.mp4", hue=hue, tone_hz=200 + 10 * hue)
+        name = f"sample_{self.made:04d}.mp4"
+        make_clip(self.root / below / name, hue=hue, tone_hz=200 + 10 * hue)
         return 1
 
     def change(self) -> int:
@@ -68,7 +69,7 @@ class Folder:
     def rename(self) -> int:
         clip = self.random.choice(self.clips())
         self.made += 1
-        clip.rename(clip.with_name(f"renamed_{self.made}.mp4"))
+        clip.rename(clip.with_name(f"sample_{self.made:04d}.mp4"))
         return 1
 
     def remove(self) -> int:
@@ -82,6 +83,7 @@ class Folder:
 @pytest.mark.slow
 def test_random_changes_cost_what_changed(workflow: Workflow) -> None:
     workflow.config["clips"] = {"shard_size": 2}
+    workflow.write_prompts(range(40))
     workflow.run()
     folder = Folder(workflow.folder / "clips", seed=5)
     for _ in range(20):
@@ -138,7 +140,7 @@ def test_options_rerun_exactly_what_depends_on_them(workflow: Workflow) -> None:
 
     workflow.config = config
     prompts = workflow.folder / "prompts.json"
-    prompts.write_text(prompts.read_text().replace("a red pattern", "a crimson pattern"))
+    prompts.write_text(prompts.read_text().replace("a red pattern 1", "a blue pattern 1"))
     assert {"embed_texts", "score_task"} <= jobs()
     assert not {"transcode_shard", "embed_media", "measure_synchrony"} & jobs()
 

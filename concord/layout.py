@@ -29,6 +29,12 @@ class Layout:
         folder = self.results / "media" / collection
         return [folder / shard / "media.parquet" for shard in shards(self.config, collection)]
 
+    def tree(self, collection: str) -> str | None:
+        """Folder of proxies under their original relative paths; None unless asked for."""
+        if self.config.media.layout != "tree":
+            return None
+        return str(self.results / "tree" / collection)
+
     def synchrony(self, collection: str) -> list[Path]:
         """The synchrony tables of a collection, a file a shard."""
         folder = self.results / "synchrony" / collection

@@ -25,5 +25,6 @@ rule transcode_shard:
         runtime=lambda w, attempt: 240 * attempt,
     params:
         protocol=lambda w: media_protocol(CONFIG, w.collection),
+        tree=lambda w: LAYOUT.tree(w.collection),
     script:
         "../scripts/transcode_shard.py"

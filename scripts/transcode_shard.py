@@ -9,6 +9,7 @@ from concord.logs import log_to
 
 with log_to(snakemake.log[0]):
     config = load(snakemake.config)
+    tree = snakemake.params.tree
     process_shard(
         Path(snakemake.input.plan),
         Path(snakemake.output.media),
@@ -16,7 +17,5 @@ with log_to(snakemake.log[0]):
         workers=snakemake.threads,
         timeout_s=config.media.timeout_s,
         memory_mb=config.media.memory_mb,
-        tree=config.results / "tree" / snakemake.wildcards.collection
-        if config.media.layout == "tree"
-        else None,
+        tree=Path(tree) if tree else None,
     )

@@ -43,8 +43,9 @@ def synchrony_protocol() -> dict[str, Any]:
 def av_align(onsets_s: npt.ArrayLike, peaks_s: npt.ArrayLike, fps: float) -> float:
     """Intersection over union of onsets and motion peaks, 0 to 1, as AV-Align's code counts it.
 
-    An onset is in the intersection if a peak lies less than one frame (1 / fps seconds) from it;
-    several onsets may share a peak. The union is all onsets and peaks less the intersection.
+    An onset is in the intersection if a peak lies less than one frame (1 / fps seconds) from it.
+    The union is all onsets and peaks less the intersection. Onsets may share a peak, by which the
+    published value can pass 1; it is cut off there.
     Yariv et al., "Diverse and Aligned Audio-to-Video Generation via Text-to-Video Model
     Adaptation", AAAI 2024. Raises ValueError (`no_events`) without onsets or peaks.
     """
@@ -54,7 +55,7 @@ def av_align(onsets_s: npt.ArrayLike, peaks_s: npt.ArrayLike, fps: float) -> flo
     window_s = 1 / fps
     near = (peaks - window_s < onsets[:, None]) & (onsets[:, None] < peaks + window_s)
     shared = int(near.any(axis=1).sum())
-    return shared / (len(onsets) + len(peaks) - shared)
+    return min(1.0, shared / (len(onsets) + len(peaks) - shared))
 
 
 def measure(proxy: Path, wave: Path) -> Row:
@@ -201,7 +202,7 @@ def score_synchrony(
     synchrony: Sequence[Path],
     audio: Mapping[str, Any],
 ) -> None:
-    """Write SCORES: av_align, offset_ms and abs_offset_ms of every video and missing clip.
+    """Write SCORES: av_align, offset_ms and abs_offset_ms of every clip and missing clip.
 
     `audio` (require, silence_db) is the gate. An offset that is not claimed is skipped with its
     reason, never a number. Raises UserError when tables are missing or of several protocols.
@@ -209,7 +210,6 @@ def score_synchrony(
     from concord.scores.gather import apply_media, apply_synchrony, clip_outcome, read_clips
 
     rows = read_clips(clips)
-    rows = rows.filter(pc.not_equal(pc.fill_null(rows["kind"], "video"), "audio")).combine_chunks()
     outcome = clip_outcome(rows)
     apply_media(outcome, rows, media, "video", None)
     apply_media(outcome, rows, media, "audio", audio)

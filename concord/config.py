@@ -156,7 +156,12 @@ class Encoder(Section):
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = (
         Field("superfast", description="x264 preset: slower is smaller")
     )
-    crf: int = Field(20, ge=0, le=51, description="x264 constant rate factor: lower is better")
+    crf: int = Field(22, ge=0, le=51, description="x264 constant rate factor: lower is better")
+    options: str = Field(
+        "bframes=0:weightp=0:cabac=0",
+        pattern=r"^([a-z0-9-]+=[A-Za-z0-9.,-]+(:[a-z0-9-]+=[A-Za-z0-9.,-]+)*)?$",
+        description="further x264 options, key=value joined by colons; empty for none",
+    )
 
 
 class Media(Section):

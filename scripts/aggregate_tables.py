@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from concord.load import load
-
 from concord.logs import log_to
 from concord.provenance import write_provenance
 from concord.report.aggregate import aggregate

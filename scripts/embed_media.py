@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from concord.load import load
+from concord.logs import log_to
 from concord.media.protocol import media_protocol
 from concord.models.catalogue import spec
 from concord.models.shard import embed_media
-
-from concord.logs import log_to
 
 with log_to(snakemake.log[0]):
     config = load(snakemake.config)

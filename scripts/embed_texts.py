@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from concord.load import load
+from concord.logs import log_to
 from concord.models.catalogue import spec
 from concord.models.shard import embed_texts
-
-from concord.logs import log_to
 
 with log_to(snakemake.log[0]):
     config = load(snakemake.config)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from concord.load import load
+from concord.logs import log_to
 from concord.media.protocol import media_protocol
 from concord.scores.synchrony import measure_shard
-
-from concord.logs import log_to
 
 with log_to(snakemake.log[0]):
     measure_shard(

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from concord.load import load
-from concord.report.page import render
-
 from concord.logs import log_to
+from concord.report.page import render
 
 with log_to(snakemake.log[0]):
     render(

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from concord.scores.synchrony import score_synchrony
-
 from concord.logs import log_to
+from concord.scores.synchrony import score_synchrony
 
 with log_to(snakemake.log[0]):
     score_synchrony(

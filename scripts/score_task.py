@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from concord.load import load
-from concord.scores.score import score
-
 from concord.logs import log_to
 from concord.models.base import MODALITIES
+from concord.scores.score import score
 
 with log_to(snakemake.log[0]):
     score(

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from concord.training.mini import train
-
 from concord.logs import log_to
+from concord.training.mini import train
 
 with log_to(snakemake.log[0]):
     train(

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from concord.load import load
-from concord.media.shard import process_shard
-
 from concord.logs import log_to
+from concord.media.shard import process_shard
 
 with log_to(snakemake.log[0]):
     config = load(snakemake.config)

@@ -12,7 +12,7 @@ from typing import Any
 import av
 
 from concord.media.gate import gate
-from concord.media.measure import count_frames, share, wave_facts
+from concord.media.measure import count_frames, share, silent_fraction
 from concord.media.probe import Picture, Probe, Sound, probe
 from concord.media.transcode import (
     BOTH,
@@ -197,14 +197,14 @@ def _settle(row: Row, source: Source, protocol: dict[str, Any], result: Result, 
     if "v" in parts:
         _settle_picture(row, source, protocol["fps"], result)
     if "a" in parts:
-        _settle_sound(row, source, result)
+        _settle_sound(row, source.folder / WAVE, result)
 
 
 def _settle_picture(row: Row, source: Source, fps: float, result: Result) -> None:
     error = result.errors.get("v")
     frames = 0 if _is_fatal(error) else count_frames(source.folder / PROXY)
     if not frames:
-        row["video_status"], row["video_reason"] = "failed", _reason(error, "no_frames")
+        row["video_status"], row["video_reason"] = "failed", _reason(result, "v", "no_frames")
         return
     row["frames"] = frames
     row["duration_s"] = frames / fps - source.picture_delay_s
@@ -212,18 +212,17 @@ def _settle_picture(row: Row, source: Source, fps: float, result: Result) -> Non
     row["frozen_fraction"] = share(result.log.frozen_s, frames, fps)
 
 
-def _settle_sound(row: Row, source: Source, result: Result) -> None:
+def _settle_sound(row: Row, wave: Path, result: Result) -> None:
     error, log = result.errors.get("a"), result.log
-    wave = source.folder / WAVE
-    usable = log.samples and not _is_fatal(error) and wave.exists()
-    length_s, silent = wave_facts(wave) if usable else (0.0, 0.0)
-    if not length_s or log.mean_volume_db is None:
-        row["audio_status"], row["audio_reason"] = "failed", _reason(error, "no_samples")
+    usable = log.samples and log.mean_volume_db is not None and not _is_fatal(error)
+    silent = silent_fraction(wave) if usable and wave.exists() else None
+    if silent is None:
+        row["audio_status"], row["audio_reason"] = "failed", _reason(result, "a", "no_samples")
     elif log.not_finite:
         row["audio_status"], row["audio_reason"] = "failed", "not_finite"
         row["detail"] = f"{log.not_finite} samples are NaN or infinite"
     else:
-        row["audio_duration_s"] = max(0.0, length_s - source.sound_delay_s)
+        row["audio_duration_s"] = log.samples / (row["channels"] * row["sample_rate_hz"])
         row["mean_volume_db"] = log.mean_volume_db
         row["max_volume_db"] = log.max_volume_db
         row["silent_fraction"] = silent
@@ -234,17 +233,21 @@ def _is_fatal(error: ToolError | None) -> bool:
     return error is not None and error.args[0] in ("timeout", "crashed", "memory_limit")
 
 
-def _reason(error: ToolError | None, otherwise: str) -> str:
-    if error is None or error.args[0] == "undecodable":
-        return otherwise
-    return str(error.args[0])
+def _reason(result: Result, part: str, otherwise: str) -> str:
+    """Why nothing was made of a part."""
+    error = result.errors.get(part)
+    if error and error.args[0] != "undecodable":
+        return str(error.args[0])
+    return "memory_limit" if result.log.out_of_memory else otherwise
 
 
 def _finish(job: Job, row: Row, source: Source, deadline: float) -> None:
     """Decide the clip's status and move its files to their places."""
     has_picture, has_sound = row["video_status"] == "ok", row["audio_status"] == "ok"
     row["status"] = "ok" if has_picture or has_sound else "failed"
-    if not has_picture and not has_sound:
+    if "unreadable" in (row["video_reason"], row["audio_reason"]) and row["status"] == "failed":
+        row.update(closed(row, "unreadable", row["detail"]))
+    elif row["status"] == "failed":
         row["reason"] = row["audio_reason"] if source.picture is None else row["video_reason"]
     if row["duration_s"] is None and has_sound:
         row["duration_s"] = row["audio_duration_s"]

@@ -14,6 +14,8 @@ _NOT_FINITE = re.compile(rf"^Number of (?:NaNs|Infs): {_NUMBER}")
 _BLACK = re.compile(rf"black_start:\s*{_NUMBER} black_end:\s*{_NUMBER}")
 _FREEZE = re.compile(rf"freeze_(start|end): {_NUMBER}")
 
+_NO_MEMORY = re.compile(r"cannot allocate|failed to allocate|malloc|get_buffer\(\) failed", re.I)
+
 SILENCE_DB = -60.0
 WINDOW_S = 0.02
 FLOOR_DB = -91.0
@@ -81,8 +83,7 @@ def _note_error(log: Log, match: re.Match[str]) -> None:
     log.errors += 1
     log.first_error = log.first_error or text
     log.last_error = text
-    if "Cannot allocate memory" in text or "malloc of size" in text:
-        log.out_of_memory = True
+    log.out_of_memory |= bool(_NO_MEMORY.search(text))
 
 
 def _note_measure(log: Log, source: str, text: str) -> None:
@@ -115,24 +116,23 @@ def share(intervals: list[tuple[float, float]], frames: int, fps: float) -> floa
     return min(1.0, max(0.0, covered * fps / frames))
 
 
-def wave_facts(wave: Path) -> tuple[float, float]:
-    """Length in seconds and silent fraction of a mono 16 bit wave; (0, 0) if it has no samples.
+def silent_fraction(wave: Path) -> float | None:
+    """Share of the 20 ms windows of a mono 16 bit wave whose RMS level is below -60 dBFS.
 
-    The silent fraction is the share of 20 ms windows whose RMS level is below -60 dBFS; a last
-    window that is shorter counts by its length.
+    None for a wave without samples; a last window that is shorter counts by its length.
     """
     import numpy as np
     import soundfile
 
     samples, rate = soundfile.read(wave, dtype="float32")
     if not len(samples):
-        return 0.0, 0.0
+        return None
     window = max(1, round(rate * WINDOW_S))
     starts = np.arange(0, len(samples), window)
     lengths = np.minimum(window, len(samples) - starts)
     power = np.add.reduceat(samples.astype(np.float64) ** 2, starts) / lengths
     silent = power < 10 ** (SILENCE_DB / 10)
-    return len(samples) / rate, float(lengths[silent].sum() / len(samples))
+    return float(lengths[silent].sum() / len(samples))
 
 
 def count_frames(proxy: Path) -> int:

@@ -1,5 +1,6 @@
 """What is in a file: streams, sizes, starts. Runs in a worker process, which may crash."""
 
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ DEMUXERS = (
 OPEN_OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
 
 FIRST_FRAME_PACKETS = 256
-"""Packets read in search of the first frame and of the streams' starts."""
+"""Packets read in search of the first frame."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,12 @@ def probe(path: Path, max_pixels: int) -> Probe:
     with av.open(str(path), options=OPEN_OPTIONS, metadata_errors="replace") as container:
         video = _choose([s for s in container.streams.video if not _is_still(s)])
         audio = _choose(container.streams.audio)
-        starts, frame = _first_packets(container, video, audio, max_pixels)
+        frame = _first_frame(container, video, max_pixels)
         return Probe(
             " ".join(f"{s.index}:{s.type}:{_codec(s)}" for s in container.streams),
             (container.start_time or 0) / av.time_base,
-            _picture(video, frame, starts) if video else None,
-            _sound(audio, starts) if audio else None,
+            _picture(video, frame) if video else None,
+            _sound(audio) if audio else None,
         )
 
 
@@ -92,28 +93,13 @@ def _choose(streams: Any) -> Any:
     return min(streams, key=rank, default=None)
 
 
-def _first_packets(
-    container: Any, video: Any, audio: Any, max_pixels: int
-) -> tuple[dict[int, float | None], Any]:
-    """Start in seconds of each stream, None if it begins without timestamps; the first frame."""
-    chosen = [s for s in (video, audio) if s and s.codec_context]
-    starts: dict[int, float | None] = {
-        s.index: float(s.start_time * s.time_base) for s in chosen if s.start_time is not None
-    }
-    wants_frame = bool(video and video.codec_context and 0 < _pixels(video) <= max_pixels)
-    if wants_frame:
-        video.codec_context.thread_count = 1
-    frame = None
-    for count, packet in enumerate(container.demux(chosen) if chosen else ()):
-        if packet.stream.index not in starts:
-            timed = packet.pts is not None
-            starts[packet.stream.index] = float(packet.pts * packet.time_base) if timed else None
-        if wants_frame and frame is None and packet.stream is video:
-            frame = _decode(packet)
-        found = (frame or not wants_frame) and len(starts) == len(chosen)
-        if found or count >= FIRST_FRAME_PACKETS:
-            break
-    return starts, frame
+def _first_frame(container: Any, video: Any, max_pixels: int) -> Any:
+    """The first frame that decodes; None if there is none or it might be too large."""
+    if not video or not video.codec_context or not 0 < video.width * video.height <= max_pixels:
+        return None
+    video.codec_context.thread_count = 1
+    packets = itertools.islice(container.demux(video), FIRST_FRAME_PACKETS)
+    return next((frame for packet in packets if (frame := _decode(packet))), None)
 
 
 def _decode(packet: Any) -> Any:
@@ -121,15 +107,17 @@ def _decode(packet: Any) -> Any:
 
     try:
         return next(iter(packet.decode()), None)
+    except MemoryError:
+        raise
     except av.FFmpegError:
         return None
 
 
-def _pixels(stream: Any) -> int:
-    return int(stream.width) * int(stream.height)
+def _start_s(stream: Any) -> float | None:
+    return None if stream.start_time is None else float(stream.start_time * stream.time_base)
 
 
-def _picture(stream: Any, frame: Any, starts: dict[int, float | None]) -> Picture:
+def _picture(stream: Any, frame: Any) -> Picture:
     context = stream.codec_context
     pixels = frame.format if frame else context and stream.format
     return Picture(
@@ -140,19 +128,19 @@ def _picture(stream: Any, frame: Any, starts: dict[int, float | None]) -> Pictur
         sample_aspect=float(stream.sample_aspect_ratio or Fraction(1)) if context else 1.0,
         rotation=-round(frame.rotation) % 360 if frame else 0,
         fps=float(stream.average_rate) if context and stream.average_rate else None,
-        start_s=starts.get(stream.index),
+        start_s=_start_s(stream),
         has_alpha=bool(pixels) and any(c.is_alpha for c in pixels.components),
     )
 
 
-def _sound(stream: Any, starts: dict[int, float | None]) -> Sound:
+def _sound(stream: Any) -> Sound:
     context = stream.codec_context
     return Sound(
         index=stream.index,
         codec=_codec(stream),
         sample_rate_hz=(context and stream.sample_rate) or 0,
         channels=(context and stream.channels) or 0,
-        start_s=starts.get(stream.index),
+        start_s=_start_s(stream),
     )
 
 

@@ -1,0 +1,40 @@
+"""Real broken files get the statuses that were derived from the facts beforehand."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media_clips import run
+
+EXPECTED = Path(__file__).parents[1] / "expected_broken.tsv"
+STATES = ("status", "reason", "video_status", "video_reason", "audio_status", "audio_reason")
+
+
+def expected() -> dict[str, tuple[str, ...]]:
+    """The states of each file that is a clip, by name."""
+    lines = [x for x in EXPECTED.read_text().splitlines() if not x.startswith("#")]
+    table = csv.DictReader(lines, delimiter="\t")
+    rows = {row["file"]: tuple(row[state] for state in STATES) for row in table}
+    assert len(rows) == 67
+    return {name: states for name, states in rows.items() if "not_media" not in states}
+
+
+@pytest.mark.shared
+def test_every_broken_file_has_the_status_it_deserves(tmp_path: Path, shared: Path) -> None:
+    wanted = expected()
+    rows = run(tmp_path, [shared / "media/broken" / name for name in wanted])
+    found = {name: tuple(row[state] or "" for state in STATES) for name, row in rows.items()}
+    assert found == wanted
+    assert all(_measured(row) for row in rows.values())
+
+
+def _measured(row: dict[str, Any]) -> bool:
+    """What can be used has its files and numbers; what cannot has none."""
+    picture = row["video_status"] == "ok"
+    sound = row["audio_status"] == "ok"
+    return (
+        picture == bool(row["proxy"]) == bool(row["frames"])
+        and sound == bool(row["wave"]) == (row["mean_volume_db"] is not None)
+        and (picture or sound) == (row["duration_s"] is not None)
+    )

@@ -1,0 +1,218 @@
+"""Files that lie, names that bite, processes that hang, crash or grow."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from media_clips import H264, clip, make, protocol, run
+
+from concord.errors import UserError
+from concord.media import worker
+from concord.media.clip import Job
+from concord.media.ffmpeg import find_ffmpeg
+from concord.media.measure import read_log
+from concord.media.worker import Worker
+
+NAMES = [
+    "with space.mp4",
+    'it\'s "quoted".mp4',
+    "new\nline.mp4",
+    "tab\there.mp4",
+    "-y.mp4",
+    "a%03d.mp4",
+    "*?[ab].mp4",
+    "a|b;c&d.mp4",
+    "$HOME `x`.mp4",
+    "back\\slash.mp4",
+    "concat:a|b.mp4",
+    "http:x.mp4",
+    "x" * 246 + ".mp4",
+    "é e\u0301 视频 🎬.mp4",
+]
+
+
+def test_hostile_names_work(tmp_path: Path) -> None:
+    original = clip(tmp_path / "original.mp4")
+    folder = tmp_path / "clips %d : $HOME"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).symlink_to(original)
+    rows = run(tmp_path, [folder / name for name in NAMES])
+    assert {name: rows[name]["status"] for name in NAMES} == dict.fromkeys(NAMES, "ok")
+    assert {rows[name]["frames"] for name in NAMES} == {20}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{target}'\n",
+        "#EXTM3U\n{target}\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
+        "<Period><AdaptationSet><Representation><BaseURL>{target}</BaseURL>"
+        "</Representation></AdaptationSet></Period></MPD>",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n",
+        "<html><video src='{target}'></html>",
+    ],
+    ids=["hls", "concat", "m3u", "dash", "sdp", "html"],
+)
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "remote"])
+def test_a_playlist_opens_nothing_else(tmp_path: Path, text: str, remote: bool) -> None:
+    """The playlist names a good clip, or a server that would notice a visit."""
+    target = str(clip(tmp_path / "target.ts"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        port = server.getsockname()[1]
+        if remote:
+            target = f"http://127.0.0.1:{port}/target.ts"
+        liar = tmp_path / "liar.mp4"
+        liar.write_text(text.format(target=target, port=port))
+        row = run(tmp_path, [liar], timeout_s=20)["liar.mp4"]
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert (row["status"], row["reason"]) == ("failed", "unreadable")
+    assert row["proxy"] is row["wave"] is None
+
+
+def test_time_limit_of_ffmpeg(tmp_path: Path) -> None:
+    long = ("-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=60")
+    path = make(tmp_path / "long.mp4", *long, "-c:v", "mpeg4")
+    good = clip(tmp_path / "good.mp4")
+    start_s = time.monotonic()
+    rows = run(tmp_path, [path, good], timeout_s=1.5)
+    assert time.monotonic() - start_s < 15
+    row = rows["long.mp4"]
+    assert (row["status"], row["reason"], row["video_reason"]) == ("failed", "timeout", "timeout")
+
+
+def test_a_file_that_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "GRACE_S", 0.5)
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    good = clip(tmp_path / "good.mp4")
+    rows = run(tmp_path, [pipe, good], timeout_s=8)
+    assert (rows["pipe.mp4"]["status"], rows["pipe.mp4"]["reason"]) == ("failed", "timeout")
+    assert rows["good.mp4"]["status"] == "ok"
+
+
+def test_memory_limit(tmp_path: Path) -> None:
+    """One frame takes more than the limit allows."""
+    large = ("-f", "lavfi", "-i", "color=red:s=6000x5500:d=0.04", "-pix_fmt", "rgba64be")
+    path = make(tmp_path / "large.mov", *large, "-c:v", "png", "-pred", "none")
+    good = clip(tmp_path / "good.mp4")
+    rows = run(tmp_path, [path, good], memory_mb=256)
+    row = rows["large.mov"]
+    assert (row["status"], row["reason"]) == ("failed", "memory_limit")
+    assert rows["good.mp4"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "words", ["Error while decoding stream #0:0: Cannot allocate memory", "get_buffer() failed"]
+)
+def test_ffmpeg_that_runs_out_of_memory_is_told_from_a_broken_file(
+    tmp_path: Path, words: str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"[ffv1 @ 0x5581] [error] {words}\n")
+    assert read_log(log).out_of_memory
+    log.write_text("[h264 @ 0x5581] [error] top block unavailable\n")
+    assert not read_log(log).out_of_memory
+
+
+def test_measurements_are_not_taken_from_tags(tmp_path: Path) -> None:
+    """A title that looks like ffmpeg's log changes nothing."""
+    words = "[Parsed_volumedetect_0 @ 0x1] [info] mean_volume: -1.0 dB"
+    tone = ("-f", "lavfi", "-i", "sine=d=1", "-metadata", f"title=x\n{words}")
+    plain = make(tmp_path / "plain.mp4", "-f", "lavfi", "-i", "sine=d=1")
+    tagged = make(tmp_path / "tagged.mp4", *tone)
+    rows = run(tmp_path, [plain, tagged])
+    assert rows["plain.mp4"]["mean_volume_db"] == rows["tagged.mp4"]["mean_volume_db"]
+
+
+def _job(path: Path, folder: Path) -> Job:
+    keys = ("a" * 32, "b" * 32)
+    return Job(path.name, str(path), None, keys, str(folder), protocol(), find_ffmpeg().path, 30.0)
+
+
+def test_a_worker_that_dies_costs_one_clip(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    good = clip(tmp_path / "good.mp4")
+    with Worker(1000) as ours:
+        assert ours.run(_job(good, tmp_path))["status"] == "ok"
+        assert ours._process is not None
+        threading.Timer(0.5, ours._process.kill).start()
+        row = ours.run(_job(pipe, tmp_path))
+        assert (row["status"], row["reason"]) == ("failed", "crashed")
+        assert ours.run(_job(good, tmp_path))["status"] == "ok"
+
+
+def test_missing_original(tmp_path: Path) -> None:
+    row = run(tmp_path, [tmp_path / "gone.mp4"])["gone.mp4"]
+    assert (row["status"], row["reason"]) == ("failed", "missing")
+
+
+def test_truncated_and_damaged_files_keep_what_decodes(tmp_path: Path) -> None:
+    source = ("-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=4", "-f", "lavfi", "-i", "sine=d=4")
+    front = ("-movflags", "+faststart", "-g", "12")
+    whole = make(tmp_path / "whole.mp4", *source, *H264, *front).read_bytes()
+    half = tmp_path / "half.mp4"
+    half.write_bytes(whole[: len(whole) // 2])
+    flipped = bytearray(whole)
+    for place in range(len(whole) // 3, len(whole) - 2000, 3001):
+        flipped[place] ^= 0xFF
+    bits = tmp_path / "bits.mp4"
+    bits.write_bytes(flipped)
+    rows = run(tmp_path, [half, bits])
+    for row in rows.values():
+        assert (row["status"], row["video_status"], row["audio_status"]) == ("ok",) * 3
+        assert "decoding error" in row["detail"]
+    assert 20 < rows["half.mp4"]["frames"] < 60
+    assert rows["bits.mp4"]["frames"] == pytest.approx(80, abs=3)
+
+
+def test_broken_picture_leaves_the_sound(tmp_path: Path) -> None:
+    """Every byte of the picture's packets is zero; the sound is untouched."""
+    given = clip(tmp_path / "given.mkv")
+    content = bytearray(given.read_bytes())
+    import av
+
+    with av.open(str(given)) as container:
+        for packet in container.demux(video=0):
+            at = content.find(bytes(packet)) if packet.size else -1
+            if at >= 0:
+                content[at : at + packet.size] = bytes(packet.size)
+    broken = tmp_path / "broken.mkv"
+    broken.write_bytes(content)
+    row = run(tmp_path, [broken])["broken.mkv"]
+    assert (row["video_status"], row["video_reason"]) == ("failed", "no_frames")
+    assert (row["status"], row["audio_status"]) == ("ok", "ok")
+
+
+def test_without_any_ffmpeg_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
+    find_ffmpeg.cache_clear()
+    try:
+        with pytest.raises(UserError, match="libx264"):
+            find_ffmpeg()
+    finally:
+        find_ffmpeg.cache_clear()
+
+
+def test_the_carried_ffmpeg_is_used_where_the_system_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    find_ffmpeg.cache_clear()
+    try:
+        found = find_ffmpeg()
+    finally:
+        find_ffmpeg.cache_clear()
+    assert found.source == "imageio_ffmpeg"
+    assert found.version != "unknown"

@@ -1,0 +1,228 @@
+"""A shard of media: what is processed again, what is kept, what is cleaned up."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from media_clips import (
+    H264,
+    PICTURE,
+    TONE,
+    clip,
+    make,
+    processed,
+    protocol,
+    proxy_frames,
+    run,
+    write_plan,
+)
+
+from concord.errors import UserError
+from concord.media.shard import drop_proxies, restore
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """A loud clip, one with a silent track, one without a sound stream."""
+    return [
+        clip(tmp_path / "loud.mp4"),
+        clip(tmp_path / "silent.mp4", silent=True),
+        make(tmp_path / "mute.mp4", *PICTURE, *H264),
+    ]
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for kind in ("video", "audio") for p in (folder / "shard" / kind).iterdir()}
+
+
+def named(rows: dict[str, dict[str, Any]]) -> set[str]:
+    return {row[kind] for row in rows.values() for kind in ("proxy", "wave") if row[kind]}
+
+
+def test_only_new_and_changed_clips_are_processed(tmp_path: Path, three: list[Path]) -> None:
+    first = run(tmp_path, three)
+    assert processed(tmp_path) == 3
+    assert run(tmp_path, three) == first
+    assert processed(tmp_path) == 0
+
+    make(three[0], *PICTURE, "-f", "lavfi", "-i", "sine=d=1:frequency=900", *H264)
+    added = clip(tmp_path / "added.mp4")
+    rows = run(tmp_path, [three[0], three[2], added])
+    assert processed(tmp_path) == 2
+    assert list(rows) == ["loud.mp4", "mute.mp4", "added.mp4"]
+    assert rows["mute.mp4"] == first["mute.mp4"]
+    assert rows["loud.mp4"]["key"] != first["loud.mp4"]["key"]
+    assert files(tmp_path) == named(rows)
+
+
+def test_incremental_equals_fresh(tmp_path: Path, three: list[Path]) -> None:
+    run(tmp_path, three[:2])
+    grown = run(tmp_path, three[1:])
+    (tmp_path / "fresh").mkdir()
+    assert run(tmp_path / "fresh", three[1:]) == grown
+
+
+def test_a_vanished_proxy_is_made_again(tmp_path: Path, three: list[Path]) -> None:
+    rows = run(tmp_path, three)
+    (tmp_path / "shard/video" / rows["loud.mp4"]["proxy"]).unlink()
+    (tmp_path / "shard/audio" / rows["silent.mp4"]["wave"]).unlink()
+    assert run(tmp_path, three) == rows
+    assert processed(tmp_path) == 2
+    assert files(tmp_path) == named(rows)
+
+
+def test_dropped_proxies_are_not_made_again_until_needed(tmp_path: Path, three: list[Path]) -> None:
+    rows = run(tmp_path, three[:2])
+    original = (tmp_path / "shard/video" / rows["loud.mp4"]["proxy"]).read_bytes()
+    drop_proxies(tmp_path / "shard/media.parquet")
+    assert not (tmp_path / "shard/video").exists()
+    assert run(tmp_path, three)["loud.mp4"] == rows["loud.mp4"]
+    assert processed(tmp_path) == 1
+
+    proxy, wave = restore(rows["loud.mp4"], protocol(), tmp_path / "again")
+    assert proxy is not None
+    assert wave is not None
+    assert proxy.read_bytes() == original
+    assert wave.stat().st_size > 30_000
+    three[0].write_bytes(b"")
+    with pytest.raises(UserError, match="changed"):
+        restore(rows["loud.mp4"], protocol(), tmp_path / "again2")
+
+
+def test_filter_measures_but_does_not_transcode(tmp_path: Path, three: list[Path]) -> None:
+    rows = run(tmp_path, three, protocol(filters=True))
+    states = {name: (row["status"], row["reason"]) for name, row in rows.items()}
+    assert states == {
+        "loud.mp4": ("ok", None),
+        "silent.mp4": ("skipped", "silent"),
+        "mute.mp4": ("skipped", "no_audio_stream"),
+    }
+    assert rows["silent.mp4"]["mean_volume_db"] == -91
+    assert (rows["silent.mp4"]["audio_status"], rows["silent.mp4"]["width"]) == ("ok", 160)
+    assert files(tmp_path) == named(rows) == {rows["loud.mp4"]["proxy"], rows["loud.mp4"]["wave"]}
+
+
+def test_a_changed_threshold_touches_only_clips_whose_decision_flips(
+    tmp_path: Path, three: list[Path]
+) -> None:
+    strict = protocol(filters=True, silence_db=-10)
+    usual = protocol(filters=True)
+    first = run(tmp_path, three, usual)
+    rows = run(tmp_path, three, strict)
+    assert processed(tmp_path) == 0
+    assert rows["loud.mp4"]["reason"] == "silent"
+    assert rows["loud.mp4"]["key"] != first["loud.mp4"]["key"]
+    assert files(tmp_path) == set()
+    (tmp_path / "fresh").mkdir()
+    assert run(tmp_path / "fresh", three, strict) == rows
+
+    assert run(tmp_path, three, usual) == first
+    assert processed(tmp_path) == 1
+    run(tmp_path, three, protocol())
+    assert processed(tmp_path) == 2
+
+
+def test_filtered_and_unfiltered_agree_on_what_passes(tmp_path: Path, three: list[Path]) -> None:
+    """Two calls, first the sound and then the picture, make the same as one."""
+    (tmp_path / "one").mkdir()
+    one = run(tmp_path / "one", three[:1])["loud.mp4"]
+    two = run(tmp_path, three[:1], protocol(filters=True))["loud.mp4"]
+    assert one == two
+    for kind, name in (("video", one["proxy"]), ("audio", one["wave"])):
+        folder = Path("shard", kind, name)
+        assert (tmp_path / "one" / folder).read_bytes() == (tmp_path / folder).read_bytes()
+
+
+def test_tree_has_the_proxies_with_sound_under_their_paths(
+    tmp_path: Path, three: list[Path]
+) -> None:
+    tree = tmp_path / "tree"
+    silent_gif = make(tmp_path / "a.gif", *PICTURE)
+    run(tmp_path, [three[0], silent_gif])
+    rows = run(tmp_path, [three[0], three[2], silent_gif], tree=tree)
+    assert processed(tmp_path) == 1
+    assert {p.name for p in tree.rglob("*.mp4")} == {"loud.mp4", "mute.mp4", "a.gif.mp4"}
+    with av.open(str(tree / "loud.mp4")) as container:
+        assert [s.codec_context.name for s in container.streams] == ["h264", "aac"]
+        assert container.streams.audio[0].rate == 44100
+        shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert len(shown) == len(proxy_frames(tmp_path, rows["loud.mp4"])) == 20
+
+    run(tmp_path, [three[0]], tree=tree)
+    assert {p.name for p in tree.rglob("*.mp4")} == {"loud.mp4"}
+
+
+def test_kill_at_any_moment_then_the_same_command(tmp_path: Path) -> None:
+    given = clip(tmp_path / "given.mp4")
+    clips = [tmp_path / f"{n}.mp4" for n in range(12)]
+    for path in clips:
+        shutil.copyfile(given, path)
+    write_plan(tmp_path / "plan.parquet", clips)
+    journal = tmp_path / "shard/.media.parquet.journal"
+    code = (
+        "import sys, json; from pathlib import Path;"
+        "from concord.media.shard import process_shard;"
+        "a = json.loads(sys.argv[1]);"
+        "process_shard(Path(a['plan']), Path(a['output']), a['protocol'],"
+        " workers=2, timeout_s=60, memory_mb=2000)"
+    )
+    arguments = {
+        "plan": str(tmp_path / "plan.parquet"),
+        "output": str(tmp_path / "shard/media.parquet"),
+        "protocol": protocol(),
+    }
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen([sys.executable, "-c", code, json.dumps(arguments)], cwd=root) as process:
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    rows = run(tmp_path, clips)
+    assert 0 < processed(tmp_path) <= 9
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert files(tmp_path) == named(rows)
+    assert len(rows) == 12
+
+
+def test_progress_is_told_in_plain_lines(
+    tmp_path: Path, three: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, three)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("media shard: 3 of 3 clips, ")
+    assert lines[0].endswith("0 s left")
+
+
+def test_the_protocol_is_in_the_metadata(tmp_path: Path, three: list[Path]) -> None:
+    from concord.protocol import protocol_id
+    from concord.tables import read_metadata
+
+    settings = protocol(fps=10)
+    rows = run(tmp_path, three, settings)
+    note = read_metadata(tmp_path / "shard/media.parquet")
+    assert note["protocol"] == settings
+    assert note["protocol_id"] == protocol_id(settings)
+    assert rows["loud.mp4"]["frames"] == 10
+
+
+def test_full_disk_fails_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ffmpeg that finds the disk full is the machine's fault, not the clip's."""
+    from concord.media import shard
+    from concord.media.ffmpeg import Ffmpeg
+    from concord.media.transcode import MachineError
+
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\necho '[error] x: No space left on device' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(shard, "find_ffmpeg", lambda: Ffmpeg(str(fake), "0", "system"))
+    with pytest.raises(MachineError, match="no space left"):
+        run(tmp_path, [make(tmp_path / "a.mp4", *PICTURE, *TONE, *H264)])

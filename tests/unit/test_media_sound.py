@@ -1,0 +1,97 @@
+"""Sound: measurements against their definitions, the gate, and what cannot be used."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from media_clips import SILENCE, clip, make, run, wave
+
+from concord.media.ffmpeg import find_ffmpeg
+from concord.media.gate import gate
+
+
+def write(path: Path, samples: np.ndarray, rate: int = 16000, subtype: str = "FLOAT") -> Path:
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return path
+
+
+def test_volume_is_what_volumedetect_says(tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.mp4")
+    row = run(tmp_path, [path])["a.mp4"]
+    command = [find_ffmpeg().path, "-i", path, "-af", "volumedetect", "-f", "null", "-"]
+    log = subprocess.run(command, capture_output=True, text=True).stderr
+    for name in ("mean_volume", "max_volume"):
+        found = re.search(rf"{name}: (-?[\d.]+)", log)
+        assert found
+        assert row[f"{name}_db"] == float(found[1])
+    assert row["silent_fraction"] < 0.03
+
+
+def test_volume_of_a_known_wave(tmp_path: Path) -> None:
+    """A full-scale square wave at half height is at -6 dBFS; a quarter of it is silent."""
+    square = np.tile([0.5, -0.5], 8000)
+    square[:4000] = 0
+    row = run(tmp_path, [write(tmp_path / "a.wav", square, subtype="PCM_16")])["a.wav"]
+    assert row["max_volume_db"] == pytest.approx(-6.0, abs=0.1)
+    assert row["mean_volume_db"] == pytest.approx(-6.0 + 10 * np.log10(0.75), abs=0.1)
+    assert row["silent_fraction"] == pytest.approx(0.25, abs=0.02)
+    assert row["duration_s"] == row["audio_duration_s"] == 1
+    assert (row["status"], row["video_reason"]) == ("ok", "no_video_stream")
+
+
+def test_channels_that_cancel_out_are_not_silent(tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(np.arange(16000) / 5)
+    path = write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1))
+    row = run(tmp_path, [path])["a.wav"]
+    assert row["mean_volume_db"] == pytest.approx(-9, abs=0.2)
+    assert row["silent_fraction"] == 1
+
+
+def test_silent_track(tmp_path: Path) -> None:
+    row = run(tmp_path, [clip(tmp_path / "a.mp4", silent=True)])["a.mp4"]
+    assert (row["audio_status"], row["mean_volume_db"], row["silent_fraction"]) == ("ok", -91, 1)
+    assert gate(row, "audible", -60) == ("skipped", "silent")
+    assert gate(row, "stream", -60) == ("ok", None)
+
+
+@pytest.mark.parametrize(
+    ("db", "silence_db", "expected"),
+    [(-60.0, -60, "skipped"), (-59.9, -60, "ok"), (-20.0, -10, "skipped")],
+)
+def test_gate_compares_the_mean_volume(db: float, silence_db: float, expected: str) -> None:
+    row = {"audio_status": "ok", "audio_reason": None, "mean_volume_db": db}
+    assert gate(row, "audible", silence_db)[0] == expected
+
+
+def test_gate_without_sound() -> None:
+    row = {"audio_status": "skipped", "audio_reason": "no_audio_stream", "mean_volume_db": None}
+    assert gate(row, "audible", -60) == gate(row, "stream", -60) == ("skipped", "no_audio_stream")
+    assert gate(row, "none", -60) == ("ok", None)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_sample_that_is_no_number(tmp_path: Path, bad: float) -> None:
+    samples = np.full(16000, 0.1)
+    samples[500] = bad
+    row = run(tmp_path, [write(tmp_path / "a.wav", samples)])["a.wav"]
+    assert (row["status"], row["reason"], row["audio_status"]) == ("failed", "not_finite", "failed")
+    assert row["wave"] is row["mean_volume_db"] is None
+
+
+def test_no_samples_and_very_few(tmp_path: Path) -> None:
+    none = write(tmp_path / "none.wav", np.zeros(0), subtype="PCM_16")
+    few = write(tmp_path / "few.wav", np.full(5, 0.5), rate=44100, subtype="PCM_16")
+    rows = run(tmp_path, [none, few])
+    assert (rows["none.wav"]["status"], rows["none.wav"]["reason"]) == ("failed", "no_samples")
+    assert rows["few.wav"]["status"] == "ok"
+    assert len(wave(tmp_path, rows["few.wav"])) > 0
+
+
+def test_six_channels_become_one(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4", *SILENCE[:3], "sine=d=1:r=48000", "-ac", "6", "-c:a", "aac")
+    row = run(tmp_path, [path])["a.mp4"]
+    assert (row["channels"], row["sample_rate_hz"]) == (6, 48000)
+    assert len(wave(tmp_path, row)) == pytest.approx(16000, abs=1200)

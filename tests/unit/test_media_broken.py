@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from media_clips import run
 
+from concord.media.ffmpeg import find_ffmpeg
+
 EXPECTED = Path(__file__).parents[1] / "expected_broken.tsv"
+READABLE_SINCE_7 = "mp4parse_xheaac_nostream.mp4"
 STATES = ("status", "reason", "video_status", "video_reason", "audio_status", "audio_reason")
 
 
@@ -23,6 +26,8 @@ def expected() -> dict[str, tuple[str, ...]]:
 @pytest.mark.shared
 def test_every_broken_file_has_the_status_it_deserves(tmp_path: Path, shared: Path) -> None:
     wanted = expected()
+    if not find_ffmpeg().version.startswith("5."):
+        del wanted[READABLE_SINCE_7]
     rows = run(tmp_path, [shared / "media/broken" / name for name in wanted])
     found = {name: tuple(row[state] or "" for state in STATES) for name, row in rows.items()}
     assert found == wanted

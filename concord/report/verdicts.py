@@ -30,9 +30,19 @@ class Duel:
     b: str
     verdicts: list[Verdict]
 
-    def won_by(self, collection: str | None) -> list[Verdict]:
-        """The measures that a collection wins; None: those that nobody does."""
+    def won_by(self, collection: str) -> list[Verdict]:
+        """The measures that a collection wins."""
         return [v for v in self.verdicts if v.winner == collection]
+
+    @property
+    def unclear(self) -> list[Verdict]:
+        """The measures that nobody wins, though both have scores."""
+        return [v for v in self.verdicts if v.winner is None and v.row["n_common"]]
+
+    @property
+    def without_common_items(self) -> int:
+        """Measures that no item of both collections has."""
+        return sum(not v.row["n_common"] for v in self.verdicts)
 
 
 def verdict(row: Row, alpha: float) -> Verdict:

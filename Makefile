@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := demo
-.PHONY: env ffmpeg demo test lint lock clean
+.PHONY: env demo test lint lock clean
 
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 LOCK := envs/requirements.lock
@@ -12,7 +12,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # The first Python that fits; uv finds its own if there is none.
 PYTHON := $(firstword $(foreach v,3.12 3.11,$(shell python$(v) -c 'import sys; print(sys.executable)' 2>/dev/null)) 3.12)
 
-env: .venv/.ready ffmpeg
+env: .venv/.ready
+	@$(BIN)/python -m concord version
 
 .uv/bin/uv:
 	python3 -m venv .uv
@@ -22,9 +23,6 @@ env: .venv/.ready ffmpeg
 	$(UV) venv --quiet --clear --python $(PYTHON) .venv
 	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes --compile-bytecode $(LOCK)
 	@touch $@
-
-ffmpeg: .venv/.ready
-	@$(BIN)/python -m concord version
 
 demo: env
 	$(BIN)/snakemake --cores $(CORES)

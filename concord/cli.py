@@ -123,10 +123,12 @@ def summary(config: ConfigFile = DEFAULT) -> None:
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the versions of Concord and of the ffmpeg it uses."""
     from concord import __version__
+    from concord.media.ffmpeg import find_ffmpeg
 
-    typer.echo(__version__)
+    ffmpeg = find_ffmpeg()
+    typer.echo(f"concord {__version__}, ffmpeg {ffmpeg.version} ({ffmpeg.source}: {ffmpeg.path})")
 
 
 @app.command(hidden=True)

@@ -33,6 +33,15 @@ def lock_results(results: Path) -> None:
     _held[path] = lock
 
 
+def is_locked(results: Path) -> bool:
+    """Whether another process is writing to the results folder."""
+    try:
+        lock_results(results)
+    except UserError:
+        return True
+    return False
+
+
 def let_jobs_import_concord() -> None:
     """Put this package on the path of the processes that the workflow starts."""
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -41,10 +50,11 @@ def let_jobs_import_concord() -> None:
 
 
 def show_results(results: Path) -> None:
-    """Print the compact table of a finished run."""
+    """Print the compact table, if there is one: a run may have had another target."""
     from concord.report.console import print_summary
 
-    print_summary(results / "tables")
+    if (results / "tables" / "summary.parquet").exists():
+        print_summary(results / "tables")
 
 
 def count_gpus() -> int:

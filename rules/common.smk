@@ -57,8 +57,10 @@ def plan(collections):
 
 
 def model_threads(model):
-    """Decoders beside a GPU; without one the network itself uses all cores."""
-    return CONFIG.models[model].workers if GPUS else workflow.cores or 64
+    """Decoders beside a GPU; without one the network itself uses all cores of the machine."""
+    if GPUS or workflow.cores is None:
+        return CONFIG.models[model].workers
+    return workflow.cores
 
 
 def planned(collection):
@@ -70,9 +72,12 @@ def planned(collection):
 
 
 if workflow.is_main_process:
-    if not workflow.dryrun:
+    if workflow.nodes is None:  # on a cluster, its scheduler knows what there is
+        for resource, amount in {"gpu": max(GPUS, 1), "mem_mb": run.memory_mb()}.items():
+            if resource not in workflow.global_resources:
+                workflow.register_resource(resource, amount)
+    if workflow.output_settings.dryrun and run.is_locked(CONFIG.results):
+        PLANNED.update(CONFIG.collections)  # by the run that is under way
+    else:
         or_stop(run.lock_results, CONFIG.results)
-    for resource, amount in {"gpu": max(GPUS, 1), "mem_mb": run.memory_mb()}.items():
-        if resource not in workflow.global_resources:
-            workflow.register_resource(resource, amount)
     plan([name for name in CONFIG.collections if not CONFIG.is_demo(name)])

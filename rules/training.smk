@@ -20,6 +20,6 @@ rule train_mini:
         mem_mb=8000,
         runtime=120,
     params:
-        seed=CONFIG.statistics.seed,
+        seed=0,
     script:
         "../scripts/train_mini.py"

@@ -49,7 +49,7 @@ class Workflow:
 
     def command(self, *arguments: str) -> list[str]:
         (self.folder / "config.yaml").write_text(
-            yaml.safe_dump(self.config, allow_unicode=True), encoding="utf-8"
+            yaml.safe_dump(self.config, allow_unicode=True, sort_keys=False), encoding="utf-8"
         )
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--configfile", "config.yaml", "--cores", "2"]

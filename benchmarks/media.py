@@ -4,9 +4,9 @@
 
 The script runs three ffmpeg calls a clip, 16 clips at a time. Both sides run in turn, so that other
 work on the machine weighs on both; on a busy machine the ratio of processor time is the truer one.
-The quality of a proxy is its SSIM against the source, filtered by the same command but encoded
-without loss. The script's files hold the sound too: sizes are given with it and without. The last
-line is JSON.
+The quality of a proxy is its SSIM against the same frames of the source, scaled by ffmpeg's default
+(bicubic, for both sides) and encoded without loss. The script's files hold the sound too: sizes are
+given with it and without. The last line is JSON.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from concord.tables import MEDIA, PLAN, read_table, write_table
 
 OLD_AT_A_TIME = 16
 LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0")
-SCALED = "fps=20:start_time=0,scale=224:224:flags=bicubic,format=yuv420p"
+SCALED = "fps=20:start_time=0,scale=224:224:flags=area,format=yuv420p"
 SSIM = re.compile(r"SSIM .*All:([\d.]+)")
 Row = dict[str, Any]
 

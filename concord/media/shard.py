@@ -52,7 +52,8 @@ def process_shard(
         former = {row["clip_id"] for row in resume.done.values()}
         reused = {job.clip_id: row for job in jobs if (row := _reusable(job, resume.done))}
         resume.done.update((row["key"], row) for row in reused.values())
-        todo = [job for job in jobs if job.clip_id not in reused]
+        # The largest first, so that no worker is left alone with a long clip at the end.
+        todo = sorted((job for job in jobs if job.clip_id not in reused), key=_size, reverse=True)
         todo_tree = [job for job in jobs if job.clip_id in reused and _lacks_tree(job, reused)]
         todo_tree = [replace(job, only_tree=True) for job in todo_tree]
         made: dict[str, Row] = {}
@@ -150,6 +151,11 @@ def _reusable(job: Job, done: Mapping[str, Row]) -> Row | None:
         if reason:
             return filtered(kept_out, reason, job.keys[1]) | now
     return None
+
+
+def _size(job: Job) -> int:
+    path = Path(job.path)
+    return path.stat().st_size if path.exists() else 0
 
 
 def _has_files(folder: Path, row: Row) -> bool:

@@ -32,7 +32,7 @@ demo: env
 	@echo "Your own clips: edit config.yaml, or write one with: python -m concord init FOLDER --prompts FILE"
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadscope
 
 lint: env
 	$(BIN)/ruff check .

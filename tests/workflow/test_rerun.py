@@ -1,42 +1,15 @@
-"""Only what changed is done again, and what a kill left behind does not matter."""
+"""Only what changed is done again."""
 
 import os
 import random
-import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from compare import content, fresh
 from conftest import Workflow, make_clip
 
 ROOMS_AFTER_SCORES = {"aggregate_tables", "export_formats", "render_report"}
-
-
-def content(workflow: Workflow) -> dict[str, list[dict[str, Any]]]:
-    """The final tables as sorted rows, without what names a place or an arrangement."""
-    tables = {}
-    for name in ("summary", "status", "scores", "media"):
-        table: pa.Table = workflow.table(name)
-        drop = [c for c in ("path", "key", "proxy", "wave", "shard") if c in table.column_names]
-        tables[name] = sorted(table.drop_columns(drop).to_pylist(), key=repr)
-    return tables
-
-
-def fresh(workflow: Workflow) -> dict[str, list[dict[str, Any]]]:
-    """The tables of a run that starts from nothing over the same clips."""
-    other = workflow.folder / "fresh"
-    shutil.rmtree(other, ignore_errors=True)
-    other.mkdir()
-    for name in ("clips", "prompts.json"):
-        (other / name).symlink_to(workflow.folder / name)
-    again = Workflow(other, workflow.config)
-    again.run()
-    return content(again)
 
 
 class Folder:
@@ -143,31 +116,6 @@ def test_options_rerun_exactly_what_depends_on_them(workflow: Workflow) -> None:
     prompts.write_text(prompts.read_text().replace("a red pattern 1", "a blue pattern 1"))
     assert {"embed_texts", "score_task"} <= jobs()
     assert not {"transcode_shard", "embed_media", "measure_synchrony"} & jobs()
-
-
-@pytest.mark.slow
-def test_a_kill_at_any_moment_changes_nothing(
-    workflow: Workflow, clip: Callable[..., Path]
-) -> None:
-    for i in range(4, 12):
-        clip(workflow.folder / "clips" / f"sample_{i:04d}.mp4", hue=30 * i)
-    wanted = fresh(workflow)
-    pause = random.Random(2)
-    for _ in range(6):
-        process = subprocess.Popen(
-            workflow.command(),
-            cwd=workflow.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(pause.uniform(1, 6))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    workflow.run()
-    assert content(workflow) == wanted
-    left = [p.name for p in (workflow.folder / "results").rglob("*") if ".tmp-" in p.name]
-    assert left == []
 
 
 def test_proxies_can_be_dropped_without_running_anything_again(workflow: Workflow) -> None:

@@ -160,7 +160,7 @@ def _command(source: Source, protocol: dict[str, Any], parts: str) -> Any:
 
 
 def _input(name: str) -> Any:
-    # Frames that no other frame refers to are not deblocked: a tenth less decoding, SSIM above .9998.
+    # Frames that no other refers to are not deblocked: a tenth less decoding, SSIM above .9998.
     return ffmpeg.input(name, threads=1, skip_loop_filter="noref", **OPEN_OPTIONS)
 
 

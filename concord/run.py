@@ -1,6 +1,8 @@
 """What the Snakefile asks of the machine: the lock of a results folder, processors, memory."""
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import psutil
@@ -42,8 +44,13 @@ def is_locked(results: Path) -> bool:
     return False
 
 
-def let_jobs_import_concord() -> None:
-    """Put this package on the path of the processes that the workflow starts."""
+def prepare_jobs() -> None:
+    """Let the processes that the workflow starts find this package and this Python.
+
+    Snakemake puts the interpreter's path into shell commands as it is, spaces and quotes too.
+    """
+    if not sys.executable.startswith("'"):
+        sys.executable = shlex.quote(sys.executable)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if PACKAGE_ROOT not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_ROOT, *paths]))

@@ -15,7 +15,7 @@ from concord.layout import Layout
 from concord.load import load, read_yaml
 from concord.models import catalogue
 
-run.let_jobs_import_concord()
+run.prepare_jobs()
 PLANNED = set()
 
 

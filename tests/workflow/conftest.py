@@ -39,6 +39,7 @@ class Workflow:
 
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
+    python: str = sys.executable
 
     def write_prompts(self, indices: Iterable[int]) -> None:
         prompts = [
@@ -51,7 +52,7 @@ class Workflow:
         (self.folder / "config.yaml").write_text(
             yaml.safe_dump(self.config, allow_unicode=True, sort_keys=False), encoding="utf-8"
         )
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command = [self.python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--configfile", "config.yaml", "--cores", "2"]
         command += ["--workflow-profile", str(ROOT / "profiles" / "default")]
         return [*command, *arguments]

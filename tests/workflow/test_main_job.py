@@ -2,9 +2,11 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import Workflow
 
 ALL_TASKS = ["video_text", "audio_text", "av_consistency", "retrieval", "synchrony"]
@@ -92,6 +94,23 @@ def test_two_runs_at_once_are_refused(workflow: Workflow) -> None:
         printed = workflow.run(ok=False)
     assert "another run is writing to this folder" in printed
     workflow.run()
+
+
+def test_an_odd_place_and_locale(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = workflow.folder / "odd d'ir é"
+    odd.mkdir()
+    (odd / "venv").symlink_to(sys.prefix)
+    for name in ("clips", "prompts.json"):
+        (workflow.folder / name).rename(odd / name)
+    workflow.folder, workflow.python = odd, str(odd / "venv" / "bin" / "python")
+    monkeypatch.setenv("LC_ALL", "C")
+    workflow.run()
+    assert workflow.table("media")["status"].to_pylist() == ["ok"] * 3
+
+
+def test_another_target_than_all_ends_well(workflow: Workflow) -> None:
+    printed = workflow.run("results/media/own/0000/media.parquet")
+    assert "Traceback" not in printed
 
 
 def test_lint_is_clean(workflow: Workflow) -> None:

@@ -21,7 +21,7 @@ def test_a_kill_at_any_moment_changes_nothing(
         clip(workflow.folder / "clips" / f"sample_{i:04d}.mp4", hue=30 * i)
     wanted = fresh(workflow)
     pause = random.Random(2)
-    for _ in range(6):
+    for orphans in (False, True) * 3:
         process = subprocess.Popen(
             workflow.command(),
             cwd=workflow.folder,
@@ -30,7 +30,10 @@ def test_a_kill_at_any_moment_changes_nothing(
             start_new_session=True,
         )
         time.sleep(pause.uniform(1, 6))
-        os.killpg(process.pid, signal.SIGKILL)
+        if orphans:
+            process.kill()  # its jobs work on, beside those of the next run
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     workflow.run()
     assert content(workflow) == wanted

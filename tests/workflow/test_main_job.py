@@ -17,7 +17,8 @@ def test_three_clips_reach_every_room(workflow: Workflow) -> None:
     (workflow.folder / "clips" / "notes.txt").write_text("not a clip")
     (workflow.folder / "clips" / "sample_0009.mp4").write_bytes(b"not a clip either")
     printed = workflow.run()
-    assert "video_text" in printed, "the compact table ends a run"
+    assert "Picture and prompt" in printed, "the compact table ends a run"
+    assert "Provided resources: gpu=" in printed, "else all model jobs would start at once"
 
     summary = workflow.table("summary").to_pylist()
     row = next(r for r in summary if r["task"] == "video_text")

@@ -156,6 +156,12 @@ def _name_problems(config: Config, raw: Mapping[str, Any]) -> list[str]:
         problems += [f"compare: {_unknown('collection', name, collections)}" for name in names]
         if a == b:
             problems.append(f"compare: found {a} twice in one pair, expected two collections")
+        elif not {a, b} - set(config.collections) and len({*map(config.prompt_set, (a, b))}) > 1:
+            sets = [config.prompt_set(name) or "none" for name in (a, b)]
+            problems.append(
+                f"compare: found {a} (prompts: {sets[0]}) with {b} (prompts: {sets[1]}); their "
+                "clips answer different prompts, expected two collections of one prompt set"
+            )
     if not models and set(config.tasks) - {"synchrony"}:
         problems.append("models: found none, expected one or more, or tasks: [synchrony]")
     for name in config.models:

@@ -260,8 +260,10 @@ COMPARISONS = Table(
         Column("ci_low", _float, "lower end of its bootstrap confidence interval"),
         Column("ci_high", _float, "upper end of it"),
         Column("p_value", _float, "two-sided sign-flip permutation test of no difference"),
+        Column("permutations", _int, "sign patterns tried for it: at random, or all if fewer"),
         Column("p_holm", _float, "p_value corrected by Holm over the table's rows of one task"),
         Column("note", _text, "why there is no difference, or what limits it; null if nothing"),
+        Column("comparable", _bool, "whether a difference may be read as one being better"),
         _LIMITED,
     ),
 )

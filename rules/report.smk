@@ -3,6 +3,8 @@
 Needs: everything that was scored. Leaves: <results>/tables/, exports/, report/, provenance.json.
 """
 
+from concord.report.versions import EXPORTS_VERSION, REPORT_VERSION, TABLES_VERSION
+
 TABLES = ["summary", "comparisons", "status", "clips", "media", "scores", "retrieval"]
 
 
@@ -24,7 +26,8 @@ rule aggregate_tables:
         mem_mb=8000,
         runtime=60,
     params:
-        protocol=CONFIG.model_dump(mode="json", include={"statistics", "compare", "limit"}),
+        protocol=CONFIG.model_dump(mode="json", include={"statistics", "compare", "limit"})
+        | {"version": TABLES_VERSION},
     script:
         "../scripts/aggregate_tables.py"
 
@@ -34,6 +37,7 @@ rule export_formats:
     input:
         "<results>/tables/summary.parquet",
     output:
+        directory(expand("<results>/exports/{model}", model=CONFIG.models)),
         summary="<results>/exports/summary.json",
     log:
         "<results>/logs/export_formats.log",
@@ -44,6 +48,8 @@ rule export_formats:
     resources:
         mem_mb=8000,
         runtime=60,
+    params:
+        protocol={"version": EXPORTS_VERSION},
     script:
         "../scripts/export_formats.py"
 
@@ -53,6 +59,7 @@ rule render_report:
     input:
         "<results>/tables/summary.parquet",
     output:
+        directory("<results>/report/media"),
         page="<results>/report/index.html",
     log:
         "<results>/logs/render_report.log",
@@ -65,7 +72,7 @@ rule render_report:
         mem_mb=4000,
         runtime=60,
     params:
-        protocol=CONFIG.report.model_dump(),
+        protocol=CONFIG.report.model_dump() | {"version": REPORT_VERSION},
     script:
         "../scripts/render_report.py"
 

@@ -112,7 +112,9 @@ class _Collection:
             self._similarity("audio_text", self.audio, self.texts)
         self._synchrony()
         if "retrieval" in self.config.tasks:
-            self._retrieval("video_to_audio", self.video, self.audio)
+            both = {"video_to_audio": (self.video, self.audio)}
+            both["audio_to_video"] = (self.audio, self.video)
+            self._retrieval(both)
 
     def _shards(self) -> list[tuple[str, list[int]]]:
         half = len(self.ids) // 2
@@ -155,7 +157,8 @@ class _Collection:
     def _media(self) -> None:
         for shard, members in self._shards():
             folder = self.config.results / "media" / self.name / shard
-            write_table(folder / "media.parquet", MEDIA, [self._measured(i) for i in members])
+            write_table(folder / "media.parquet", MEDIA, [self._measured(i) for i in members],
+                        computed=[{"ffmpeg": f"7.{shard}", "av": "18.1"}])  # fmt: skip
             for kind, suffix in (("video", "mp4"), ("audio", "wav")) if self.media else ():
                 (folder / kind).mkdir(parents=True)
                 for i in members:
@@ -182,7 +185,7 @@ class _Collection:
                 for i in members
             ]
             path = self.config.results / "embeddings" / "mini" / modality / self.name
-            write_table(path / f"{shard}.parquet", EMBEDDINGS, rows)
+            write_table(path / f"{shard}.parquet", EMBEDDINGS, rows, dim=DIM)
 
     def _fate(self, i: int) -> dict[str, Any]:
         if i == BROKEN:
@@ -223,22 +226,28 @@ class _Collection:
                          "status": "skipped", "reason": "no_clip"})  # fmt: skip
         self._write(task, model, SCORES, rows)
 
-    def _retrieval(self, direction: str, left: np.ndarray, right: np.ndarray) -> None:
-        unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (left, right)]
+    def _retrieval(self, directions: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        rows = [row for name, sides in directions.items() for row in self._queries(name, *sides)]
+        self._write("retrieval", "mini", RETRIEVAL, rows)
+
+    def _queries(self, direction: str, left: np.ndarray, right: np.ndarray) -> list[dict[str, Any]]:
+        good = [i for i in range(len(self.ids)) if self._fate(i)["status"] == "ok"]
+        unit = [s[good] / np.linalg.norm(s[good], axis=1, keepdims=True) for s in (left, right)]
         matrix = unit[0] @ unit[1].T
-        ranks = (matrix > np.diag(matrix)[:, None]).sum(1) + 1.0
-        shuffled = (matrix > np.roll(np.diag(matrix), 1)[:, None]).sum(1) + 1.0
+        own = np.diag(matrix)
+        rank = dict(zip(good, (matrix > own[:, None]).sum(1) + 1.0, strict=True))
+        shuffled = dict(zip(good, (matrix > np.roll(own, 1)[:, None]).sum(1) + 1.0, strict=True))
         rows = []
         for i, clip_id in enumerate(self.ids):
             row = {"collection": self.name, "direction": direction, "query": clip_id}
             row |= self._fate(i)
             if row["status"] == "ok":
-                row |= {f"recall_at_{k}": float(ranks[i] <= k) for k in (1, 5, 10)}
-                row |= {"rank": ranks[i], "candidates": len(ranks) - 2, "positives": 1}
+                row |= {f"recall_at_{k}": float(rank[i] <= k) for k in (1, 5, 10)}
+                row |= {"rank": rank[i], "candidates": len(good), "positives": 1}
                 row |= {"shuffled_rank": shuffled[i]}
                 row |= {"shuffled_recall_at_1": float(shuffled[i] <= 1)}
             rows.append(row)
-        self._write("retrieval", "mini", RETRIEVAL, rows)
+        return rows
 
     def _write(self, task: str, model: str, table: Any, rows: list[dict[str, Any]]) -> None:
         protocol = {"task": task, "model": model, "version": 1}
@@ -248,7 +257,7 @@ class _Collection:
 
 def _make_clip(folder: Path) -> None:
     command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi"]
-    picture = ["-i", "testsrc2=size=224x224:rate=20:duration=2", "-pix_fmt", "yuv420p"]
-    sound = ["-i", "sine=frequency=440:sample_rate=16000:duration=2"]
+    picture = ["-i", "testsrc2=size=32x32:rate=5:duration=1", "-pix_fmt", "yuv420p"]
+    sound = ["-i", "sine=frequency=440:sample_rate=16000:duration=1"]
     subprocess.run([*command, *picture, str(folder / "clip.mp4")], check=True)
     subprocess.run([*command, *sound, str(folder / "clip.wav")], check=True)

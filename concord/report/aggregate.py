@@ -10,10 +10,9 @@ import pandas as pd
 import pyarrow as pa
 
 from concord.config import Config
-from concord.report import results
 from concord.report.comparisons import compare_all
 from concord.report.metrics import RETRIEVAL_METRICS
-from concord.report.results import Scored
+from concord.report.results import Results, Scored
 from concord.report.spreadsheet import write_csv
 from concord.scores.statistics import summarise
 from concord.tables import (
@@ -36,26 +35,26 @@ def aggregate(config: Config, folder: Path) -> None:
     Raises UserError if a table is missing or damaged, or if numbers of two protocols would be
     compared.
     """
-    scored = results.scored(config)
-    limited = config.limit is not None
-    clips = {name: results.clips(config, name) for name in config.collections}
-    media = {name: results.media(config, name) for name in config.collections}
+    results, limited = Results(config), config.limit is not None
+    scored = results.scored()
+    clips = {name: results.clips(name) for name in config.collections}
+    media = {name: results.media(name) for name in config.collections}
     scores = _gather(ALL_SCORES, [s for s in scored if s.task != "retrieval"], limited)
     retrieval = _gather(ALL_RETRIEVAL, [s for s in scored if s.task == "retrieval"], limited)
     long = pd.concat([scores.to_pandas(), _long(retrieval, clips)], ignore_index=True)
-    protocols = {s.protocol_id: s.protocol for s in scored}
+    protocols, tools = {s.protocol_id: s.protocol for s in scored}, results.media_tools()
     wide, table = _wide(clips, long, limited)
     for declared, rows, name in (
         (SUMMARY, _summary(config, long, limited), "summary"),
         (COMPARISONS, compare_all(config, long), "comparisons"),
-        (STATUS, _status(config, clips, media, long, limited), "status"),
+        (STATUS, _status(results, clips, media, long, limited), "status"),
         (table, wide, "clips"),
         (ALL_MEDIA, _stack(ALL_MEDIA, media, limited), "media"),
         (ALL_SCORES, scores, "scores"),
         (ALL_RETRIEVAL, retrieval, "retrieval"),
     ):
         path = folder / f"{name}.parquet"
-        write_table(path, declared, rows, limited=limited, protocols=protocols)
+        write_table(path, declared, rows, limited=limited, protocols=protocols, tools=tools)
         write_csv(path)
 
 
@@ -143,7 +142,7 @@ def _summary(config: Config, long: pd.DataFrame, limited: bool) -> list[dict[str
 
 
 def _status(
-    config: Config,
+    results: Results,
     clips: dict[str, pa.Table],
     media: dict[str, pa.Table],
     long: pd.DataFrame,
@@ -152,7 +151,7 @@ def _status(
     parts = []
     for name, rows in clips.items():
         items = rows.to_pandas().dropna(subset="clip_id").set_index("clip_id")["item"]
-        for stage, part in _stages(config, name, rows, media[name]):
+        for stage, part in _stages(results, name, rows, media[name]):
             if "item" not in part:
                 part["item"] = part["clip_id"].map(items)
             parts.append(part.assign(collection=name, stage=stage))
@@ -168,7 +167,7 @@ def _status(
 
 
 def _stages(
-    config: Config, name: str, clips: pa.Table, media: pa.Table
+    results: Results, name: str, clips: pa.Table, media: pa.Table
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Stages before the scores, each with clip_id, status, reason and detail."""
     columns = ["clip_id", "status", "reason", "detail"]
@@ -182,10 +181,8 @@ def _stages(
         ),
     )
     yield "media", media.select(columns).to_pandas()
-    for model, modality in results.embedded(config, name):
-        found = results.embeddings(
-            config, model, modality, name, ["id", "status", "reason", "detail"]
-        )
+    for model, modality in results.embedded(name):
+        found = results.embeddings(model, modality, name, ["id", "status", "reason", "detail"])
         yield f"embeddings/{model}/{modality}", found.rename_columns(columns).to_pandas()
 
 

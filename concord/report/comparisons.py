@@ -10,7 +10,7 @@ import pandas as pd
 
 from concord.config import Config
 from concord.errors import UserError
-from concord.report.metrics import COMPARED_RETRIEVAL
+from concord.report.metrics import CLAIMED, COMPARED_RETRIEVAL
 from concord.scores.statistics import compare, holm
 
 Row = dict[str, Any]
@@ -25,14 +25,16 @@ class _Pair:
     b: dict[str, float]
 
 
-def pairs(config: Config) -> list[tuple[str, str]]:
-    """The configured pairs, else all pairs of collections that share a prompt set."""
+def pairs(config: Config, long: pd.DataFrame) -> list[tuple[str, str]]:
+    """The configured pairs, else all that share a prompt set, or items where both have none."""
     if config.compare is not None:
         return list(config.compare)
+    items = long.groupby("collection")["item"].agg(set)
     return [
         (a, b)
         for a, b in combinations(config.collections, 2)
-        if config.prompt_set(a) and config.prompt_set(a) == config.prompt_set(b)
+        if config.prompt_set(a) == config.prompt_set(b)
+        and (config.prompt_set(a) or items.get(a, set()) & items.get(b, set()))
     ]
 
 
@@ -43,8 +45,9 @@ def compare_all(config: Config, long: pd.DataFrame) -> list[Row]:
     collections of a pair were scored under different protocols.
     """
     rows: list[Row] = []
+    chosen = pairs(config, long)
     for _, part in long.groupby("task", sort=False):
-        rows += _compare_task(config, list(_pairs(config, part)))
+        rows += _compare_task(config, list(_pairs(config, chosen, part)))
     return rows
 
 
@@ -54,21 +57,21 @@ def _compare_task(config: Config, found: list[_Pair]) -> list[Row]:
     A permutation test of n samples cannot go below 1 / (n + 1), so there are at least as many as
     let the smallest p pass Holm's correction with room to spare.
     """
-    statistics = config.statistics.model_dump()
     enough = ceil(4 * len(found) / (1 - config.statistics.confidence))
-    statistics["bootstrap"] = max(statistics["bootstrap"], enough)
+    permutations = max(config.statistics.bootstrap, enough)
+    statistics = {**config.statistics.model_dump(), "permutations": permutations}
     rows = [pair.row | compare(pair.a, pair.b, statistics) for pair in found]
     for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"] = p_value
+        row |= {"p_holm": p_value, "permutations": permutations}
         if not row["n_common"]:
-            row["note"] = "no item is scored in both"
+            row |= {"note": "no item is scored in both", "comparable": False, "permutations": None}
     return rows
 
 
-def _pairs(config: Config, part: pd.DataFrame) -> Iterator[_Pair]:
+def _pairs(config: Config, chosen: list[tuple[str, str]], part: pd.DataFrame) -> Iterator[_Pair]:
     for (task, model), rows in part.groupby(["task", "model"], sort=False):
         head = {"task": task, "model": model, "limited": config.limit is not None}
-        for a, b in pairs(config):
+        for a, b in chosen:
             both = rows[rows["collection"].isin((a, b))]
             if both["collection"].nunique() < 2:
                 continue
@@ -77,7 +80,11 @@ def _pairs(config: Config, part: pd.DataFrame) -> Iterator[_Pair]:
                 base = str(metric).rpartition("/")[2]
                 if task == "retrieval" and base not in COMPARED_RETRIEVAL:
                     continue
-                row = {**head, "metric": metric, "a": a, "b": b, "note": _note(values, a, b)}
+                row = {**head, "metric": metric, "a": a, "b": b}
+                if base in CLAIMED:
+                    row |= _claims(config, both, values, a, b)
+                else:
+                    row |= _pools(values, a, b)
                 yield _Pair(row, *(_by_item(values, name) for name in (a, b)))
 
 
@@ -100,11 +107,29 @@ def _by_item(rows: pd.DataFrame, collection: str) -> dict[str, float]:
     return {str(item): float(value) for item, value in means.items()}
 
 
-def _note(rows: pd.DataFrame, a: str, b: str) -> str | None:
+def _pools(rows: pd.DataFrame, a: str, b: str) -> Row:
     """What limits a comparison of ranks: they depend on how many candidates there are."""
-    if "candidates" not in rows:
-        return None
     pools = rows.groupby("collection")["candidates"].max().dropna()
     if len(pools) < 2 or pools[a] == pools[b]:
-        return None
-    return f"{int(pools[a])} and {int(pools[b])} candidates: the smaller pool is easier"
+        return {"note": None, "comparable": True}
+    note = f"{int(pools[a])} and {int(pools[b])} candidates: the smaller pool is easier"
+    return {"note": note, "comparable": False}
+
+
+def _claims(config: Config, both: pd.DataFrame, offsets: pd.DataFrame, a: str, b: str) -> Row:
+    """On how many of the measured items an offset is claimed, and whether the shares are alike.
+
+    They are not where the interval of their paired difference excludes 0: then the items left to
+    compare are a biased choice.
+    """
+    measured = both[both["metric"] == "av_align"]
+    claims = []
+    for name in (a, b):
+        claimed = _by_item(offsets, name)
+        claims.append({item: float(item in claimed) for item in _by_item(measured, name)})
+    found = compare(claims[0], claims[1], config.statistics.model_dump())
+    low, high = found["ci_low"], found["ci_high"]
+    alike = low is None or high is None or low <= 0 <= high
+    counts = " and ".join(f"{sum(side.values()):.0f} of {len(side)}" for side in claims)
+    note = f"an offset is claimed in {counts} items"
+    return {"note": note if alike else f"{note}: too unequal to compare", "comparable": alike}

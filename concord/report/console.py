@@ -28,6 +28,8 @@ def print_summary(tables: Path) -> None:
     ):
         block = list(group)
         label = measure_name(block[0]["task"], block[0]["metric"])
+        unit = metric(block[0]["metric"]).unit
+        label += f" ({unit})" if unit else ""
         console.print(f"[bold]{escape(label)}[/] · {escape(block[0]['model'])}", highlight=False)
         console.print(_table(block, width, header=number == 0))
 

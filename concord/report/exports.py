@@ -19,8 +19,8 @@ import numpy as np
 from concord.config import Config
 from concord.files import write_text
 from concord.models.base import Modality
-from concord.report import features, pairs, results
-from concord.report.results import Scored
+from concord.report import features, pairs
+from concord.report.results import Results, Scored
 from concord.tables import REASONS
 
 Item = dict[str, Any]
@@ -33,19 +33,17 @@ MODES: dict[str, tuple[Modality, ...]] = {
 
 def export(config: Config) -> None:
     """Write results/exports anew from the score and embedding tables."""
-    folder = config.results / "exports"
+    results, folder = Results(config), config.results / "exports"
     shutil.rmtree(folder, ignore_errors=True)
-    everything: dict[str, Any] = {}
-    for scored in results.scored(config):
+    everything: dict[str, Any] = {model: {} for model in config.models}
+    for scored in results.scored():
         if scored.task in MODES:
-            statistics = _export_mode(config, scored, folder / scored.model)
-            modes = everything.setdefault(scored.model, {})
+            statistics = _export_mode(results, scored, folder / scored.model)
+            modes = everything[scored.model]
             modes.setdefault(scored.task, {})[scored.collection] = statistics
     for model in config.models:
         for collection in config.collections:
-            target = folder / model / "features" / collection
-            if features.write(config, model, collection, target):
-                everything.setdefault(model, {})
+            features.write(results, model, collection, folder / model / "features" / collection)
     now = _now()
     for model, modes in everything.items():
         write_json(folder / model / "summary.json", {"timestamp": now, "modes": modes})
@@ -55,9 +53,9 @@ def export(config: Config) -> None:
     )
 
 
-def _export_mode(config: Config, scored: Scored, folder: Path) -> Item:
-    mode, collection = scored.task, scored.collection
-    items = results_of(config, scored)
+def _export_mode(results: Results, scored: Scored, folder: Path) -> Item:
+    config, mode, collection = results.config, scored.task, scored.collection
+    items = results_of(results, scored)
     statistics = statistics_of(items)
     source = config.collections[collection]
     prompts = config.prompt_set(collection)
@@ -72,19 +70,18 @@ def _export_mode(config: Config, scored: Scored, folder: Path) -> Item:
         {**head, "statistics": statistics, "results": items},
     )
     if mode == "av_consistency":
-        pairs.write(config, scored, folder / mode / collection)
+        pairs.write(results, scored, folder / mode / collection)
     return statistics
 
 
-def results_of(config: Config, scored: Scored) -> list[Item]:
+def results_of(results: Results, scored: Scored) -> list[Item]:
     """One item a score row, with all keys of its mode; order: prompt index, then path."""
     modalities = MODES[scored.task]
     clips = {
-        (row["clip_id"], row["item"]): row
-        for row in results.clips(config, scored.collection).to_pylist()
+        (row["clip_id"], row["item"]): row for row in results.clips(scored.collection).to_pylist()
     }
-    files = results.paths(config, scored.collection)
-    sizes = {m: results.dimensions(config, scored.model, m, scored.collection) for m in modalities}
+    files = results.paths(scored.collection)
+    sizes = {m: results.shapes(scored.model, m, scored.collection) for m in modalities}
     items = []
     for row in scored.rows.to_pylist():
         clip_id, success = row["clip_id"], row["status"] == "ok"

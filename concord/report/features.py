@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from concord.config import Config
 from concord.files import atomic_path, write_text
-from concord.report import results
+from concord.report.results import Results
 
 
-def write(config: Config, model: str, collection: str, folder: Path) -> bool:
-    """Write the video embeddings of a collection, sorted by path; False if there are none.
+def write(results: Results, model: str, collection: str, folder: Path) -> None:
+    """Write the video embeddings of a collection, sorted by path, if it has any.
 
     features.json tells what they are: shape, range, and the clips left out with their reasons.
     """
-    if (model, "video") not in results.embedded(config, collection):
-        return False
-    table = results.embeddings(config, model, "video", collection, ["id", "status", "reason"])
-    paths = _paths(config, collection)
-    found = results.vectors(config, model, "video", collection)
+    if (model, "video") not in results.embedded(collection):
+        return
+    table = results.embeddings(model, "video", collection, ["id", "status", "reason"])
+    paths = _paths(results, collection)
+    found = results.vectors(model, "video", collection)
     names = sorted(found, key=lambda name: paths.get(name, name))
     matrix = np.stack([found[n] for n in names]) if names else np.zeros((0, 0), np.float32)
     matrix = matrix.astype(np.float32, copy=False)
@@ -40,7 +39,6 @@ def write(config: Config, model: str, collection: str, folder: Path) -> bool:
     ]
     content = {"model": model, "shape": list(matrix.shape), **_range(matrix), "left_out": left_out}
     write_text(folder / "features.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    return True
 
 
 def one_line(text: str) -> str:
@@ -48,8 +46,8 @@ def one_line(text: str) -> str:
     return text.translate({92: "\\\\", 10: "\\n", 13: "\\r", 9: "\\t"})
 
 
-def _paths(config: Config, collection: str) -> dict[str, str]:
-    rows = results.clips(config, collection).select(["clip_id", "path"])
+def _paths(results: Results, collection: str) -> dict[str, str]:
+    rows = results.clips(collection).select(["clip_id", "path"])
     return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 

@@ -11,6 +11,7 @@ RETRIEVAL_METRICS: dict[str, str | None] = {
     "rank": "shuffled_rank",
 }
 COMPARED_RETRIEVAL = ("recall_at_1", "rank")
+CLAIMED = ("offset_ms", "abs_offset_ms")  # there only where the evidence suffices
 
 TASKS = {
     "video_text": "Picture and prompt",
@@ -35,7 +36,7 @@ class Metric:
         """The value with the digits that mean something; an en dash where there is none."""
         if value is None or value != value:
             return "–"
-        text = f"{value:{'+' if signed else ''}.{self.digits}f}"
+        text = f"{value:{'+' if signed else ''}z.{self.digits}f}"
         return text.replace("-", "\N{MINUS SIGN}")
 
 

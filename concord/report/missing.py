@@ -52,13 +52,12 @@ class Missing:
 
     @property
     def causes(self) -> pd.DataFrame:
-        """For everything not ok, its first stage and reason: what has to be mended."""
+        """Everything not ok, once a clip and reason, at its first stage: what has to be mended."""
         bad = self.status[self.status["status"] != "ok"]
-        # Text queries of retrieval have no clip; what they miss stands at their prompts already.
-        known = bad["clip_id"].notna() | ~bad["stage"].str.startswith("scores/retrieval/text_")
-        bad = bad[known]
+        # Queries of retrieval that are no clips: what they miss stands at their prompts already.
+        bad = bad[bad["clip_id"].notna() | ~bad["stage"].str.startswith("scores/retrieval/")]
         who = bad["clip_id"].fillna("\0" + bad["item"].fillna("").astype(str))
-        first = ~pd.DataFrame({"c": bad["collection"], "w": who}).duplicated()
+        first = ~pd.DataFrame({"c": bad["collection"], "w": who, "r": bad["reason"]}).duplicated()
         return bad[first]
 
     def reasons(self) -> list[dict[str, Any]]:

@@ -19,9 +19,12 @@ from concord.report import figures, missing
 from concord.report.gallery import Gallery
 from concord.report.metrics import TASKS, Metric, metric
 from concord.report.verdicts import Duel, Verdict, duels, verdict
+from concord.tables import read_metadata
 
 Row = dict[str, Any]
 COMPARED = 300  # rows of comparisons that the page shows
+DUELS = 12  # pairs told in full
+ALL_TOLD = 3  # up to so many pairs are told in full though nobody wins
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -76,7 +79,7 @@ class Page:
         self.collections = list(config.collections)
         self.made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
 
-    compared_limit = COMPARED
+    compared_limit, duels_limit = COMPARED, DUELS
 
     @property
     def title(self) -> str:
@@ -107,6 +110,28 @@ class Page:
     def duels(self) -> list[Duel]:
         """The verdicts gathered by pair."""
         return duels(self.verdicts)
+
+    @cached_property
+    def told(self) -> list[Duel]:
+        """Pairs told in full: those with a winner, and all where there are few."""
+        return [duel for duel in self.duels if self._in_full(duel)]
+
+    @cached_property
+    def untold(self) -> list[Duel]:
+        """The other pairs."""
+        return [duel for duel in self.duels if not self._in_full(duel)]
+
+    def _in_full(self, duel: Duel) -> bool:
+        return len(self.duels) <= ALL_TOLD or any(map(duel.won_by, (duel.a, duel.b)))
+
+    @property
+    def permutations(self) -> str:
+        """How many sign patterns the tests tried, by task unless all tried as many."""
+        known = [v.row for v in self.verdicts if v.row["permutations"]]
+        found = {TASKS[row["task"]].lower(): row["permutations"] for row in known}
+        if len({*found.values()}) == 1:
+            return f"{known[0]['permutations']:,}"
+        return ", ".join(f"{task} {number:,}" for task, number in found.items())
 
     def compared(self) -> Iterator[tuple[str, str, figures.Axis, list[tuple[Verdict, Any]]]]:
         """Verdicts a task, model and metric, with their intervals on a common axis around 0."""
@@ -200,16 +225,25 @@ class Page:
         return content
 
     @cached_property
+    def tools(self) -> dict[str, list[str]]:
+        """Versions of the tools that measured and transcoded the clips."""
+        found: dict[str, list[str]] = self._note.get("tools", {})
+        return found
+
+    @cached_property
     def protocols(self) -> list[tuple[str, str, str, str]]:
         """Task, model, protocol id and protocol (as YAML) of every score."""
-        note = json.loads(pq.read_schema(self.tables / "summary.parquet").metadata[b"concord"])
         found = dict.fromkeys((r["task"], r["model"], r["protocol_id"]) for r in self.summary)
-        return [(*key, _yaml(note["protocols"].get(key[2], {}))) for key in found]
+        return [(*key, _yaml(self._note["protocols"].get(key[2], {}))) for key in found]
 
     @property
     def configuration(self) -> str:
         """The whole configuration, defaults included, as YAML."""
         return _yaml(self.config.model_dump(mode="json"))
+
+    @cached_property
+    def _note(self) -> Row:
+        return read_metadata(self.tables / "summary.parquet")
 
     @cached_property
     def _scores(self) -> pd.DataFrame:

@@ -6,28 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from concord.config import Config
 from concord.files import atomic_path, write_text
-from concord.report import results
 from concord.report.features import one_line
-from concord.report.results import Scored
+from concord.report.results import Results, Scored
+from concord.scores.ranking import CUTOFFS, rank_both_ways
 
 MATRIX_LIMIT = 10_000  # pairs; the matrix of more would take over 400 MB
-BLOCK = 1024
 
 
-def write(config: Config, scored: Scored, folder: Path) -> None:
+def write(results: Results, scored: Scored, folder: Path) -> None:
     """Write embeddings, names, pairs, similarity matrix, metrics and report of a collection.
 
     Row i of all of them is the i-th pair: the clips with a score, sorted by path.
     """
-    files = results.paths(config, scored.collection)
+    files = results.paths(scored.collection)
     values = {
         row["clip_id"]: row["value"] for row in scored.rows.to_pylist() if row["status"] == "ok"
     }
     names = sorted(values, key=lambda name: files[name])
     audio, video = (
-        _stack(results.vectors(config, scored.model, modality, scored.collection), names)
+        _stack(results.vectors(scored.model, modality, scored.collection), names)
         for modality in ("audio", "video")
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,60 +36,69 @@ def write(config: Config, scored: Scored, folder: Path) -> None:
     _lines(folder / "audio_names.txt", heard)
     _lines(folder / "video_names.txt", seen)
     _lines(folder / "pairs.txt", [f"{a}\t{v}" for a, v in zip(heard, seen, strict=True)])
-    target = folder / "similarity_matrix.npy" if len(names) <= MATRIX_LIMIT else None
-    metrics = {
+    metrics: dict[str, Any] = {
         "audio_count": len(names),
         "video_count": len(names),
         "failed_count": len(scored.rows) - len(names),
-        "metrics": _paired([values[name] for name in names]) | _matrix(audio, video, target),
+        "metrics": {},
     }
-    if target is None:
+    if names:
+        metrics["metrics"] = {
+            **_paired([values[name] for name in names]),
+            **_moments(_unit(audio), _unit(video)),
+            **_retrieval(results, scored, audio, video),
+        }
+    if len(names) > MATRIX_LIMIT:
         metrics["note"] = f"similarity_matrix.npy is left out above {MATRIX_LIMIT} pairs"
+    elif names:
+        _save(folder / "similarity_matrix.npy", _unit(audio) @ _unit(video).T)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "consistency_report.txt", _report(scored, metrics))
 
 
 def _paired(similarities: list[float]) -> dict[str, float]:
-    if not similarities:
-        return {}
     return {
         f"paired_similarity_{name}": float(getattr(np, name)(similarities))
         for name in ("mean", "std", "min", "max")
     }
 
 
-def _matrix(audio: np.ndarray, video: np.ndarray, target: Path | None) -> dict[str, float]:
-    """Moments of the matrix of all cosines and ranks of the pairs in it; saved to `target`.
+def _moments(audio: np.ndarray, video: np.ndarray) -> dict[str, float]:
+    """Mean and std of the matrix of all cosines of unit vectors [N, D], without the matrix.
 
-    Rows are sounds. std has ddof 1, as in the script's retrieval mode. A tie counts half a place.
+    std has ddof 1, as in the script's retrieval mode.
     """
     n = len(audio)
-    if not n:
-        return {}
-    audio, video = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (audio, video))
     a, v = audio.astype(np.float64), video.astype(np.float64)
-    # Sums over the matrix a v' without the matrix: of its entries, and of their squares.
     mean = float(a.sum(0) @ v.sum(0)) / n**2
     squares = float(((a.T @ a) * (v.T @ v)).sum())
     variance = max(squares - n**2 * mean**2, 0.0) / (n**2 - 1) if n > 1 else 0.0
-    ranks, blocks = np.empty(n), []
-    for first in range(0, n, BLOCK):
-        block = audio[first : first + BLOCK] @ video.T
-        rows = np.arange(len(block))
-        own = block[rows, first + rows][:, None]
-        before, tied = ((block > own).sum(1), (block == own).sum(1) - 1)
-        ranks[first : first + BLOCK] = before + 0.5 * tied + 1
-        if target:
-            blocks.append(block)
-    if target:
-        _save(target, np.concatenate(blocks))
+    return {"similarity_matrix_mean": mean, "similarity_matrix_std": variance**0.5}
+
+
+def _retrieval(
+    results: Results, scored: Scored, audio: np.ndarray, video: np.ndarray
+) -> dict[str, float]:
+    """How sounds find their pictures: the numbers of the tables, ranked here if they have none."""
+    if ("retrieval", scored.model) in results.layout.scored(scored.collection):
+        rows = results.score("retrieval", scored.model, scored.collection).rows.to_pylist()
+        rows = [r for r in rows if r["direction"] == "audio_to_video" and r["status"] == "ok"]
+        rank = np.array([row["rank"] for row in rows])
+        recall = {k: np.array([row[f"recall_at_{k}"] for row in rows]) for k in CUTOFFS}
+    else:
+        own, seed = np.arange(len(audio)), results.config.statistics.seed
+        ranking, _ = rank_both_ways(audio, video, own, own, seed=seed)
+        rank, recall = ranking.rank, ranking.recall
     return {
-        "similarity_matrix_mean": mean,
-        "similarity_matrix_std": variance**0.5,
-        **{f"recall_at_{k}": float((ranks <= k).mean()) for k in (1, 5, 10)},
-        "mean_rank": float(ranks.mean()),
-        "median_rank": float(np.median(ranks)),
+        **{f"recall_at_{k}": float(recall[k].mean()) for k in CUTOFFS},
+        "mean_rank": float(rank.mean()),
+        "median_rank": float(np.median(rank)),
     }
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def _report(scored: Scored, metrics: dict[str, Any]) -> str:

@@ -54,7 +54,8 @@ def verdict(row: Row, alpha: float) -> Verdict:
     measure = metric(row["metric"])
     p, low, high = row["p_holm"], row["ci_low"], row["ci_high"]
     known = None not in (p, low, high)
-    if not known or measure.better is None or row["note"] or p >= alpha or low <= 0 <= high:
+    defended = known and row["comparable"] and p < alpha and not low <= 0 <= high
+    if not defended or measure.better is None:
         return Verdict(row, measure, None)
     a_wins = (row["difference"] > 0) == (measure.better == "higher")
     return Verdict(row, measure, row["a"] if a_wins else row["b"])

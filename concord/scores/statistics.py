@@ -108,38 +108,21 @@ def mean_interval(
     return smallest + spread * float(interval.low), smallest + spread * float(interval.high)
 
 
-def median_interval(
-    values: Sequence[float] | Floats, statistics: Mapping[str, Any]
-) -> tuple[float | None, float | None]:
-    """Distribution-free confidence interval of the median, from order statistics.
-
-    The ends are the k-th smallest and k-th largest value for the largest k whose coverage by the
-    binomial distribution is at least the confidence; (None, None) with too few values for any.
-    """
-    from scipy.stats import binom
-
-    x = np.sort(_finite(values))
-    k = int(binom.ppf((1 - statistics["confidence"]) / 2, len(x), 0.5)) if len(x) else 0
-    if k < 1:
-        return None, None
-    return float(x[k - 1]), float(x[len(x) - k])
-
-
 def sign_flip_p_value(
     differences: Sequence[float] | Floats, statistics: Mapping[str, Any]
 ) -> float | None:
     """Two-sided p-value of "the differences are symmetric around 0", by their mean.
 
-    Exact over all sign patterns when there are no more of them than `bootstrap`; else from that
-    many random ones, with the observed one counted (Phipson and Smyth 2010): never 0.
-    None without values.
+    Exact over all sign patterns when there are no more of them than `permutations` (default:
+    `bootstrap`); else from that many random ones, with the observed one counted (Phipson and
+    Smyth 2010): never 0. None without values.
     """
     x = _finite(differences)
     if not len(x):
         return None
     x = x[x != 0]
     observed = abs(x.sum()) - _ROUNDING * np.abs(x).sum()
-    samples = int(statistics["bootstrap"])
+    samples = int(statistics.get("permutations", statistics["bootstrap"]))
     if 2 ** min(len(x), 62) <= samples:
         patterns = np.arange(2 ** len(x))[:, None] >> np.arange(len(x)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ x) >= observed))

@@ -99,4 +99,4 @@ def test_the_clips_play_with_sound(page: Path, tmp_path: Path) -> None:
         "utf-8",
     )
     html, _ = browse(player, tmp_path, "--virtual-time-budget=5000")
-    assert "ready 224 2.0" in html
+    assert "ready 32 1.0" in html

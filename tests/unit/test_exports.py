@@ -12,7 +12,7 @@ from report_results import BROKEN, DIM, SILENT, make_results
 
 from concord.config import Config
 from concord.report.exports import export
-from concord.tables import EMBEDDINGS, SCORES, read_table
+from concord.tables import EMBEDDINGS, RETRIEVAL, SCORES, read_table, write_table
 
 COUNT = 24
 SCORED = COUNT - 2
@@ -161,12 +161,46 @@ def test_metrics_are_those_of_the_matrix(config: Config) -> None:
     assert f"paired_similarity_mean: {paired.mean():.6f}" in report
 
 
+def test_ranks_are_those_of_the_tables(config: Config) -> None:
+    path = config.results / "scores" / "retrieval" / "mini" / "late.parquet"
+    rows = [
+        row
+        for row in read_table(path, RETRIEVAL).to_pylist()
+        if row["direction"] == "audio_to_video" and row["status"] == "ok"
+    ]
+    metrics = load(folder_of(config) / "av_consistency" / "late" / "metrics.json")["metrics"]
+    assert metrics["recall_at_5"] == np.mean([row["recall_at_5"] for row in rows])
+    assert metrics["mean_rank"] == np.mean([row["rank"] for row in rows])
+    assert metrics["median_rank"] == np.median([row["rank"] for row in rows])
+
+
+def test_ranks_without_retrieval_break_ties_at_random(tmp_path: Path) -> None:
+    config = make_results(tmp_path, ("faithful",), tasks=["av_consistency"])
+    for modality in ("audio", "video"):
+        folder = config.results / "embeddings" / "mini" / modality / "faithful"
+        for path in folder.glob("*.parquet"):
+            rows = read_table(path, EMBEDDINGS).to_pylist()
+            for row in rows:
+                row["embedding"] = row["embedding"] and [1 / 3] * DIM
+            write_table(path, EMBEDDINGS, rows, dim=DIM)
+    export(config)
+    metrics = load(folder_of(config) / "av_consistency" / "faithful" / "metrics.json")["metrics"]
+    assert metrics["recall_at_1"] == pytest.approx(1 / SCORED)
+    assert metrics["recall_at_5"] == pytest.approx(5 / SCORED)
+    assert metrics["mean_rank"] == metrics["median_rank"] == (SCORED + 1) / 2
+
+
+def test_a_model_without_scores_has_a_folder(tmp_path: Path) -> None:
+    config = make_results(tmp_path, ("faithful",), tasks=["synchrony"])
+    export(config)
+    assert load(folder_of(config) / "summary.json")["modes"] == {}
+
+
 def test_a_large_matrix_is_left_out_with_a_note(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = load(folder_of(config) / "av_consistency" / "faithful" / "metrics.json")
     monkeypatch.setattr("concord.report.pairs.MATRIX_LIMIT", 10)
-    monkeypatch.setattr("concord.report.pairs.BLOCK", 5)
     config = make_results(tmp_path, ("faithful",), count=COUNT)
     export(config)
     folder = folder_of(config) / "av_consistency" / "faithful"

@@ -4,14 +4,18 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from report_results import BROKEN, SILENT, make_results
 
 from concord.config import Config
 from concord.errors import UserError
+from concord.load import load
 from concord.report.aggregate import aggregate
+from concord.report.comparisons import pairs
 from concord.report.console import print_summary
+from concord.report.verdicts import verdict
 from concord.tables import (
     ALL_CLIPS,
     ALL_MEDIA,
@@ -123,6 +127,82 @@ def test_many_comparisons_can_still_be_significant(tmp_path: Path) -> None:
     assert row["p_holm"] < 0.05
 
 
+def test_the_intervals_keep_to_the_configured_samples(tmp_path: Path) -> None:
+    names = ("faithful", "late", "c", "d", "careless")
+    options: dict = {"tasks": ["synchrony"], "statistics": {"bootstrap": 100}}
+    many = make_results(tmp_path / "many", names, **options)
+    few = make_results(tmp_path / "few", ("faithful", "late"), **options)
+    ends, samples = [], []
+    for config in (many, few):
+        aggregate(config, tables_of(config))
+        row = find(rows_of(config, "comparisons"), metric="av_align", a="faithful", b="late")
+        ends.append((row["ci_low"], row["ci_high"]))
+        samples.append(row["permutations"])
+    assert ends[0] == ends[1]
+    assert samples == [2400, 240]  # 4 x 30 and 4 x 3 rows / 0.05
+
+
+def test_clips_without_prompts_pair_by_stem(tmp_path: Path) -> None:
+    config = make_results(tmp_path, ("faithful", "late"), prompts=False, tasks=["av_consistency"])
+    aggregate(config, tables_of(config))
+    row = find(rows_of(config, "comparisons"), task="av_consistency")
+    assert row["n_common"] == COUNT - 2
+
+
+def test_collections_of_different_prompts_are_not_paired() -> None:
+    collections = {"a": "a", "b": "b", "c": {"path": "c", "prompts": "long"}}
+    collections |= {name: {"path": name, "prompts": "none"} for name in ("d", "e", "f")}
+    prompts = {"short": "short.json", "long": "long.json"}
+    for name in ("a", "b"):
+        collections[name] = {"path": name, "prompts": "short"}
+    config = Config.model_validate({"collections": collections, "prompts": prompts})
+    items = {"a": "1", "b": "1", "c": "1", "d": "1", "e": "1", "f": "another"}
+    long = pd.DataFrame({"collection": items.keys(), "item": items.values()})
+    assert pairs(config, long) == [("a", "b"), ("d", "e")]
+
+
+@pytest.mark.parametrize("pair", [("a", "b"), ("b", "c")])
+def test_a_configured_pair_needs_the_same_prompts(tmp_path: Path, pair: tuple[str, str]) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    sets = dict(zip("abc", ("short", "long", "none"), strict=True))
+    raw = {
+        "collections": {n: {"path": str(tmp_path / n), "prompts": s} for n, s in sets.items()},
+        "prompts": {name: str(tmp_path / f"{name}.json") for name in ("short", "long")},
+        "compare": [pair],
+    }
+    with pytest.raises(UserError, match=r"compare: found . \(prompts: (short|long)\) with"):
+        load(raw)
+
+
+def claim(config: Config, collection: str, count: int) -> None:
+    """Leave only the first `count` offsets of a collection claimed."""
+    path = config.results / "scores" / "synchrony" / "signal" / f"{collection}.parquet"
+    rows, note = read_table(path, SCORES).to_pylist(), read_metadata(path)
+    for metric in ("offset_ms", "abs_offset_ms"):
+        claimed = [r for r in rows if r["metric"] == metric and r["status"] == "ok"]
+        for row in claimed[count:]:
+            row |= {"value": None, "status": "skipped", "reason": "no_synchrony"}
+    write_table(path, SCORES, rows, protocol_id=note["protocol_id"])
+
+
+@pytest.mark.parametrize(("claims", "comparable"), [(20, True), (6, False)])
+def test_offsets_are_compared_only_where_they_are_claimed_alike(
+    tmp_path: Path, claims: int, comparable: bool
+) -> None:
+    config = make_results(tmp_path, ("faithful", "late"), tasks=["synchrony"])
+    claim(config, "late", claims)
+    aggregate(config, tables_of(config))
+    row = find(rows_of(config, "comparisons"), metric="abs_offset_ms")
+    assert (row["n_common"], row["n_only_a"]) == (claims, COUNT - 2 - claims)
+    counted = (
+        f"an offset is claimed in {COUNT - 2} of {COUNT - 2} and {claims} of {COUNT - 2} items"
+    )
+    assert row["note"].startswith(counted)
+    assert row["comparable"] is comparable
+    assert (verdict(row, 0.05).winner == "faithful") is comparable
+
+
 def test_configured_pairs_only(tmp_path: Path) -> None:
     config = make_results(tmp_path, compare=[("careless", "faithful")])
     aggregate(config, tables_of(config))
@@ -178,6 +258,7 @@ def test_ranks_among_different_numbers_of_candidates_are_flagged(tmp_path: Path)
     rows = rows_of(config, "comparisons")
     note = find(rows, metric="video_to_audio/rank")["note"]
     assert note == "22 and 10 candidates: the smaller pool is easier"
+    assert find(rows, metric="video_to_audio/rank")["comparable"] is False
     assert find(rows, task="video_text")["note"] is None
 
 
@@ -261,6 +342,7 @@ def test_the_end_of_a_run_is_told(config: Config, capsys: pytest.CaptureFixture)
     lines = capsys.readouterr().out.splitlines()
     row = find(rows_of(config, "summary"), task="audio_text", collection="careless")
     assert any("careless" in line and f"{row['mean']:.3f}" in line for line in lines)
+    assert "Synchrony: offset (ms) · signal" in lines
     assert max(map(len, lines)) <= 80
 
 

@@ -6,12 +6,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_results import make_results
 
 from concord.config import Config
 from concord.report import figures
 from concord.report.aggregate import aggregate
+from concord.report.metrics import metric
+from concord.report.missing import Missing
 from concord.report.page import render, show_p
 from concord.report.verdicts import verdict
 
@@ -95,6 +98,37 @@ def test_verdicts_give_difference_interval_and_n(page: str) -> None:
     assert "No clear difference" in text
 
 
+def test_the_tools_and_samples_behind_the_numbers_are_named(page: str) -> None:
+    text = " ".join(Tags(page).text.split())
+    assert "transcoded by av 18.1, ffmpeg 7.0000 and 7.0001." in text
+    # 200 are configured; Holm over the 12 rows of retrieval and the 9 of synchrony needs more
+    assert "(picture and prompt 240, sound and prompt 240, picture and sound 240," in text
+    assert "synchrony 720, retrieval 960; all of them where there are no more)" in text
+
+
+def test_a_clip_without_prompt_that_fails_is_told_as_a_failure() -> None:
+    rows = [
+        ("x.mp4", "prompts", "skipped", "no_prompt"),
+        ("x.mp4", "media", "failed", "unreadable"),
+        ("x.mp4", "scores/av_consistency/mini", "failed", "unreadable"),
+        ("x.mp4", "scores/video_text/mini", "skipped", "no_prompt"),
+        (None, "scores/retrieval/mini/text_to_video", "skipped", "no_clip"),
+    ]
+    status = pd.DataFrame(rows, columns=["clip_id", "stage", "status", "reason"])
+    found = Missing(status.assign(collection="a", item="1"), ["a"]).reasons()
+    assert [(row["stage"], row["reason"], row["total"]) for row in found] == [
+        ("media", "unreadable", 1),
+        ("prompts", "no_prompt", 1),
+    ]
+
+
+def test_many_pairs_without_a_winner_are_a_table(tmp_path: Path) -> None:
+    names = ("faithful", "late", "c", "d", "careless")
+    page = page_of(make_results(tmp_path, names, tasks=["synchrony"], report={"clips": 0}))
+    assert page.count('<article class="duel">') == 4  # late against each other one
+    assert "6 other pairs without a clear difference" in page
+
+
 def test_what_is_missing_is_told_once_and_with_its_reason(page: str) -> None:
     text = " ".join(Tags(page).text.split())
     assert "failed unreadable no stream in the file can be read media 1 1 1" in text
@@ -112,7 +146,7 @@ def test_missing_clips_do_not_break_the_page(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"collections": ("faithful",)}, "there is one collection"),
-        ({"prompts": False}, "no two collections share prompts"),
+        ({"compare": []}, "no two collections share prompts or items"),
         ({"scored": False}, "No clip was scored"),
         ({"count": 0}, "no item is scored in both"),
         ({"tasks": ["synchrony"]}, "Retrieval was not asked for"),
@@ -168,7 +202,8 @@ def comparison(**change: object) -> dict:
         "ci_low": 0.05,
         "ci_high": 0.15,
         "p_holm": 0.01,
-        "note": None,
+        "note": "an offset is claimed in 9 of 9 and 8 of 9 items",
+        "comparable": True,
     }
     return row | change  # fmt: skip
 
@@ -182,12 +217,16 @@ def comparison(**change: object) -> dict:
         ({"metric": "offset_ms"}, None),
         ({"p_holm": 0.06}, None),
         ({"ci_low": -0.01}, None),
-        ({"note": "10 and 12 candidates"}, None),
+        ({"comparable": False}, None),
         ({"p_holm": None}, None),
     ],
 )
 def test_a_winner_needs_everything(change: dict, winner: str | None) -> None:
     assert verdict(comparison(**change), 0.05).winner == winner
+
+
+def test_nothing_is_minus_zero() -> None:
+    assert [metric("cosine").show(v, True) for v in (-1e-9, -0.5)] == ["+0.000", "−0.500"]
 
 
 def test_p_values_are_never_zero() -> None:

@@ -27,8 +27,8 @@ rule all:
     default_target: True
     input:
         "<results>/tables/summary.parquet",
-        "<results>/exports/summary.json",
-        "<results>/report/index.html",
+        rules.export_formats.output,
+        rules.render_report.output,
         [] if CONFIG.media.keep_proxies else "<results>/media/.dropped",
 
 

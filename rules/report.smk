@@ -80,8 +80,8 @@ rule render_report:
 rule drop_proxies:
     """Delete proxies and waves once everything is scored and shown."""
     input:
-        "<results>/exports/summary.json",
-        "<results>/report/index.html",
+        rules.export_formats.output,
+        rules.render_report.output,
         media=lambda w: [t for name in CONFIG.collections for t in LAYOUT.media(planned(name))],
     output:
         mark=touch("<results>/media/.dropped"),

@@ -82,7 +82,7 @@ def _pairs(config: Config, chosen: list[tuple[str, str]], part: pd.DataFrame) ->
                     continue
                 row = {**head, "metric": metric, "a": a, "b": b}
                 if base in CLAIMED:
-                    row |= _claims(config, both, values, a, b)
+                    row |= _claims(both, values, a, b)
                 else:
                     row |= _pools(values, a, b)
                 yield _Pair(row, *(_by_item(values, name) for name in (a, b)))
@@ -116,20 +116,17 @@ def _pools(rows: pd.DataFrame, a: str, b: str) -> Row:
     return {"note": note, "comparable": False}
 
 
-def _claims(config: Config, both: pd.DataFrame, offsets: pd.DataFrame, a: str, b: str) -> Row:
-    """On how many of the measured items an offset is claimed, and whether the shares are alike.
+def _claims(both: pd.DataFrame, offsets: pd.DataFrame, a: str, b: str) -> Row:
+    """On how many of the measured items an offset is claimed.
 
-    They are not where the interval of their paired difference excludes 0: then the items left to
-    compare are a biased choice.
+    Without a claim on either side an item is not compared. A difference over fewer than half of
+    the items measured in both says little of the collections, and must not be judged by.
     """
-    measured = both[both["metric"] == "av_align"]
-    claims = []
-    for name in (a, b):
-        claimed = _by_item(offsets, name)
-        claims.append({item: float(item in claimed) for item in _by_item(measured, name)})
-    found = compare(claims[0], claims[1], config.statistics.model_dump())
-    low, high = found["ci_low"], found["ci_high"]
-    alike = low is None or high is None or low <= 0 <= high
-    counts = " and ".join(f"{sum(side.values()):.0f} of {len(side)}" for side in claims)
-    note = f"an offset is claimed in {counts} items"
-    return {"note": note if alike else f"{note}: too unequal to compare", "comparable": alike}
+    measured, claimed = (
+        [_by_item(rows, name).keys() for name in (a, b)]
+        for rows in (both[both["metric"] == "av_align"], offsets)
+    )
+    counts = [f"{len(c & m)} of {len(m)}" for c, m in zip(claimed, measured, strict=True)]
+    note = f"an offset is claimed in {' and '.join(counts)} items"
+    enough = 2 * len(claimed[0] & claimed[1]) >= len(measured[0] & measured[1])
+    return {"note": note if enough else f"{note}: too few to judge by", "comparable": enough}

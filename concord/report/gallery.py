@@ -100,7 +100,8 @@ class Gallery:
         with ThreadPoolExecutor(WORKERS) as pool:
             placed = list(pool.map(lambda row: media.place(self.config, row, folder), todo))
         used = {Path(name).name for clip in placed for name in (clip.file, clip.poster) if name}
-        for path in folder.glob("*") if folder.is_dir() else ():
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
             if path.name not in used:
                 path.unlink()
         return {

@@ -142,6 +142,12 @@ def test_missing_clips_do_not_break_the_page(tmp_path: Path) -> None:
     assert "<video" not in text
 
 
+def test_the_folder_of_clips_is_there_without_clips(tmp_path: Path) -> None:
+    config = make_results(tmp_path, ("faithful",), count=4, report={"clips": 0})
+    page_of(config)
+    assert list((config.results / "report" / "media").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -20,5 +20,5 @@ with log_to(snakemake.log[0]):
             if snakemake.input.get(modality)
         },
         audio=snakemake.params.protocol.get("audio"),
-        statistics=load(snakemake.config).statistics.model_dump(),
+        seed=load(snakemake.config).statistics.seed,
     )

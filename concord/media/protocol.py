@@ -30,12 +30,16 @@ def media_protocol(config: Config, collection: str) -> dict[str, Any]:
     return protocol
 
 
+def content_id(protocol: dict[str, Any]) -> str:
+    """Short id of what decides proxies and waves: all but the gate's settings."""
+    return protocol_id({key: value for key, value in protocol.items() if key not in GATE_KEYS})
+
+
 def row_keys(plan_key: str, protocol: dict[str, Any]) -> tuple[str, str]:
     """The keys a clip's media row may have: transcoded, and kept from it by the gate.
 
     The gate's settings are part of neither, so that a changed threshold touches just the clips
     whose decision changes.
     """
-    content = {name: value for name, value in protocol.items() if name not in GATE_KEYS}
-    name = protocol_id(content)
+    name = content_id(protocol)
     return digest(plan_key, name, "transcoded"), digest(plan_key, name, "filtered")

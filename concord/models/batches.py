@@ -7,7 +7,7 @@ import numpy as np
 
 from concord.errors import UserError
 from concord.models.base import Embedder, Modality
-from concord.models.decode import Failure
+from concord.parallel import Failure
 
 
 class Batches:

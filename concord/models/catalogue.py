@@ -57,6 +57,11 @@ def entries() -> dict[str, Entry]:
     return found
 
 
+def backends() -> list[str]:
+    """Names of the model families."""
+    return list(_content()["backends"])
+
+
 def backend_version(backend: str) -> int:
     """Version of a family's code; it rises when the code changes results."""
     return int(_content()["backends"][backend]["version"])

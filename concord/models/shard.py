@@ -2,9 +2,8 @@
 
 import importlib
 import importlib.metadata
-import sys
+import json
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from concord.errors import UserError
+from concord.files import write_text
+from concord.media.protocol import content_id
 from concord.models.base import Embedder, Modality, ModelSpec, Reader
 from concord.models.batches import Batches
-from concord.models.decode import Failure, parallel_views
 from concord.models.devices import describe, lease, precision
+from concord.parallel import Failure, parallel_map
+from concord.progress import Progress
 from concord.protocol import digest, protocol_id
 from concord.resume import Resume, Row
-from concord.tables import EMBEDDINGS, MEDIA, TEXTS, read_metadata, read_table
+from concord.tables import EMBEDDINGS, MEDIA, TEXTS, read_table
 
 READ_TIMEOUT_S = 720.0
 """Time for one clip in a decoder process, making a missing proxy again included."""
-REPORT_EVERY_S = 10.0
 PACKAGES = ("av", "numpy", "open_clip_torch", "pillow", "soundfile", "timm", "torch")
 PROXIES = {"video": ("video", "proxy"), "audio": ("audio", "wave")}
 """Folder beside the media table, and column with the file name, of what a modality reads."""
@@ -90,12 +90,10 @@ def embed_media(
     is loaded only if others are left. Proxies that were deleted are made again, for this job only.
     Raises UserError when the machine or the configuration is at fault.
     """
-    job = _Job(output, spec, modality, batch_size)
+    job = _Job(output, spec, modality, batch_size, {"media": content_id(media_protocol)})
     rows = read_table(media, MEDIA).to_pylist()
     with Resume(output, EMBEDDINGS) as resume:
-        tasks = job.open_tasks(
-            resume, (_media_task(row, modality, job.protocol_id) for row in rows)
-        )
+        tasks = job.open_tasks(resume, (_media_task(row, modality, job.key) for row in rows))
         if tasks:
             with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
                 read = ProxyReader(
@@ -105,7 +103,7 @@ def embed_media(
                     media_protocol,
                     Path(scratch),
                 )
-                with parallel_views(
+                with parallel_map(
                     read,
                     (task.source for task in tasks),
                     workers=workers,
@@ -122,10 +120,10 @@ def embed_texts(texts: Path, output: Path, spec: ModelSpec, *, batch_size: int) 
     A text longer than the model reads is embedded as far as it is read, and its row says so.
     Raises UserError when the machine or the configuration is at fault.
     """
-    job = _Job(output, spec, "text", batch_size)
+    job = _Job(output, spec, "text", batch_size, {})
     rows = read_table(texts, TEXTS).to_pylist()
     with Resume(output, EMBEDDINGS) as resume:
-        tasks = job.open_tasks(resume, (_text_task(row, job.protocol_id) for row in rows))
+        tasks = job.open_tasks(resume, (_text_task(row, job.key) for row in rows))
         if tasks:
             job.run(resume, tasks, (task.source for task in tasks))
         job.finish(resume)
@@ -157,30 +155,39 @@ def _text_task(row: Row, protocol: str) -> Task | Row:
 class _Job:
     """What one shard's job knows: its protocol, its rows, and what computed them."""
 
-    def __init__(self, output: Path, spec: ModelSpec, modality: Modality, batch_size: int) -> None:
+    def __init__(
+        self,
+        output: Path,
+        spec: ModelSpec,
+        modality: Modality,
+        batch_size: int,
+        inputs: dict[str, str],
+    ) -> None:
         self.output, self.spec, self.modality = output, spec, modality
         self.batch_size = batch_size
-        self.protocol = spec.protocol(modality)
-        self.protocol_id = protocol_id(self.protocol)
+        self.key = protocol_id(spec.protocol(modality))
+        self.protocol = spec.protocol(modality) | inputs
+        self.note = output.with_name(f".{output.name}.computed")
         self.family = importlib.import_module(f"concord.models.{spec.backend}")
         self.keys: list[str] = []
         self.computed: list[dict[str, Any]] = []
 
     def open_tasks(self, resume: Resume, wanted: Iterable[Task | Row]) -> list[Task]:
         """Add the rows that need no model; returns the tasks that are not done yet."""
-        if resume.done:
-            self.computed = _computed(resume.previous)
-        tasks, settled = [], []
+        tasks, settled, kept = [], [], False
         for item in wanted:
             row = {"id": item.id, "key": item.key} if isinstance(item, Task) else item
             self.keys.append(row["key"])
             if row["key"] in resume.done:
                 # the same file may have another id now, below another folder
                 resume.done[row["key"]] = resume.done[row["key"]] | {"id": row["id"]}
+                kept = kept or isinstance(item, Task)
             elif isinstance(item, Task):
                 tasks.append(item)
             else:
                 settled.append(dict.fromkeys(EMBEDDINGS.names) | item)
+        if kept and self.note.exists():
+            self.computed = json.loads(self.note.read_text("utf-8"))
         resume.add(*settled)
         return tasks
 
@@ -196,14 +203,14 @@ class _Job:
             pairs = zip(tasks, inputs, strict=True)
             while chunk := list(islice(pairs, self.batch_size)):
                 resume.add(*self._rows(batches, chunk))
-                progress.advance(len(chunk))
+                progress.step(len(chunk))
 
     def finish(self, resume: Resume) -> None:
         """Write the table: the rows in order, with the protocol and what computed them."""
         resume.finish(
             self.keys,
             protocol=self.protocol,
-            protocol_id=self.protocol_id,
+            protocol_id=protocol_id(self.protocol),
             model=self.spec.name,
             modality=self.modality,
             dim=self.spec.dim,
@@ -245,29 +252,7 @@ class _Job:
                 )
         if now not in self.computed:
             self.computed.append(now)
-
-
-class Progress:
-    """Lines on standard error: how many are done, how fast, and the time left."""
-
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done = label, total, 0
-        self.start = self.said = time.monotonic()
-
-    def advance(self, count: int) -> None:
-        """Count more as done; says so now and then, and at the end."""
-        self.done += count
-        now = time.monotonic()
-        if self.done < self.total and now - self.said < REPORT_EVERY_S:
-            return
-        self.said = now
-        rate = self.done / max(now - self.start, 1e-9)
-        left = (self.total - self.done) / rate
-        print(
-            f"{self.label}: {self.done}/{self.total}, {rate:.1f} a second, {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        write_text(self.note, json.dumps(self.computed))  # before the first row, for a killed job
 
 
 def _row(task: Task, result: np.ndarray | Failure, views: int | None, note: str | None) -> Row:
@@ -286,15 +271,6 @@ def _notes(embedder: Embedder, modality: Modality, inputs: list[Any]) -> list[st
         "longer than the model reads; its end is cut off" if cut else None
         for cut in embedder.truncated(inputs)
     ]
-
-
-def _computed(path: Path) -> list[dict[str, Any]]:
-    """What computed the rows of an earlier table; empty if it is missing or damaged."""
-    try:
-        computed: list[dict[str, Any]] = read_metadata(path).get("computed", [])
-    except (OSError, pa.ArrowException):
-        return []
-    return computed
 
 
 def _versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from concord.errors import UserError
 from concord.media.gate import gate
 from concord.models.base import Modality
-from concord.protocol import digest
+from concord.protocol import digest, protocol_id
 from concord.tables import CLIPS, EMBEDDINGS, MEDIA, SYNCHRONY, Table, read_metadata, read_table
 
 Objects = npt.NDArray[np.object_]
@@ -74,13 +74,17 @@ class Embeddings:
     """All embeddings of one modality: M ids, of which those with row >= 0 have a vector."""
 
     modality: Modality
-    paths: Sequence[Path]
+    notes: Mapping[Path, Mapping[str, Any]]
     ids: pa.Array
     outcome: Outcome
     row: Indices
     vectors: npt.NDArray[np.float32]
     protocol_id: str | None
     model: str | None
+
+    @property
+    def paths(self) -> list[Path]:
+        return list(self.notes)
 
     def find(self, ids: pa.Array, wanted: npt.NDArray[np.bool_]) -> Indices:
         """Positions [N] of ids in this object, -1 where not wanted.
@@ -185,7 +189,7 @@ def read_embeddings(paths: Sequence[Path], modality: Modality) -> Embeddings:
     row[outcome.ok] = np.arange(len(vectors))
     _refuse_directionless(outcome, row, vectors)
     return Embeddings(
-        modality, paths, table["id"].combine_chunks(), outcome, row, vectors, protocol, model
+        modality, notes, table["id"].combine_chunks(), outcome, row, vectors, protocol, model
     )
 
 
@@ -198,6 +202,32 @@ def check_same_model(embeddings: Sequence[Embeddings]) -> str | None:
     model = _agree({e.paths[0]: e.model for e in filled}, "model")
     _agree({e.paths[0]: str(e.vectors.shape[1]) for e in filled if len(e.vectors)}, "dimension")
     return model
+
+
+def what_computed(embeddings: Sequence[Embeddings]) -> list[Mapping[str, Any]]:
+    """What computed all embeddings: devices, precisions, weights and packages, each set once."""
+    notes = (note for e in embeddings for note in e.notes.values())
+    found = (entry for note in notes for entry in note.get("computed", ()))
+    return list({protocol_id(entry): entry for entry in found}.values())
+
+
+def check_same_weights(embeddings: Sequence[Embeddings]) -> str | None:
+    """The digest of the weights behind all embeddings, where their protocol does not name it.
+
+    Raises UserError when shards or modalities were computed with different weights.
+    """
+    notes = {path: note for e in embeddings for path, note in e.notes.items()}
+    digests = {
+        path: entry["weights_sha256"]
+        for path, note in notes.items()
+        for entry in note.get("computed", ())
+        if entry["weights_sha256"]
+    }
+    models = {str(note.get("model")) for note in notes.values()}
+    advice = f"set models.{'/'.join(sorted(models))}.sha256 to the one you want and run again"
+    weights = _agree(digests, "weights", advice)
+    named = any(note.get("protocol", {}).get("weights_sha256") for note in notes.values())
+    return None if named else weights
 
 
 def _read_vectors(paths: Sequence[Path], n: int) -> npt.NDArray[np.float32]:
@@ -275,15 +305,16 @@ def _find(
     return np.where(wanted, position, -1)
 
 
-def _agree(found: Mapping[Path, str | None], what: str) -> str | None:
+def _agree(
+    found: Mapping[Path, str | None],
+    what: str,
+    advice: str = "delete the outdated files and run again",
+) -> str | None:
     """The one value of all files. Raises UserError when there are several."""
     values = {value: path for path, value in found.items()}
     if len(values) > 1:
         examples = ", ".join(f"{value} in {path}" for value, path in values.items())
-        raise UserError(
-            f"embeddings of one {what} expected, several found: {examples}; "
-            "delete the outdated files and run again"
-        )
+        raise UserError(f"embeddings of one {what} expected, several found: {examples}; {advice}")
     return next(iter(values), None)
 
 

@@ -6,7 +6,14 @@ from typing import Any
 
 from concord.models.base import MODALITIES, Modality
 from concord.protocol import protocol_id
-from concord.scores.gather import check_same_model, read_clips, read_embeddings
+from concord.scores.gather import (
+    Embeddings,
+    check_same_model,
+    check_same_weights,
+    read_clips,
+    read_embeddings,
+    what_computed,
+)
 from concord.scores.retrieval import retrieval_table
 from concord.scores.similarity import PAIRS, pair, similarity_table
 from concord.scores.tasks import needs, task_info
@@ -22,28 +29,23 @@ def score(
     media: Sequence[Path],
     embeddings: Mapping[Modality, Sequence[Path]],
     audio: Mapping[str, Any] | None,
-    statistics: Mapping[str, Any],
+    seed: int,
 ) -> None:
     """Write SCORES, or RETRIEVAL for the task retrieval, with its protocol in the metadata.
 
     `embeddings` are the tables of one model by modality, `audio` the gate's keys require and
-    silence_db, `statistics` the configuration's section. Raises UserError when tables disagree.
+    silence_db, `seed` that of retrieval's control. Raises UserError when tables disagree.
     """
     given = [m for m in MODALITIES if m in embeddings]
     used = needs(task, given) if task == "retrieval" else PAIRS[task]
     data = {m: read_embeddings(embeddings.get(m, ()), m) for m in used}
     model = check_same_model(list(data.values()))
     gate = dict(audio) if audio and "audio" in used else None
-    protocol: dict[str, Any] = {
-        "task": task,
-        "version": task_info(task).version,
-        "embeddings": {m: data[m].protocol_id for m in used},
-        "audio": gate,
-    }
+    protocol = _protocol(task, data, gate)
     rows = read_clips(clips)
     if task == "retrieval":
-        protocol["seed"] = statistics["seed"]
-        table = retrieval_table(collection, rows, media, data, gate, statistics["seed"])
+        protocol["seed"] = seed
+        table = retrieval_table(collection, rows, media, data, gate, seed)
         declared = RETRIEVAL
     else:
         first, second = PAIRS[task]
@@ -59,4 +61,18 @@ def score(
         task=task,
         collection=collection,
         model=model,
+        computed=what_computed(list(data.values())),
     )
+
+
+def _protocol(
+    task: str, data: Mapping[Modality, Embeddings], gate: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    weights = check_same_weights(list(data.values()))
+    return {
+        "task": task,
+        "version": task_info(task).version,
+        "embeddings": {modality: found.protocol_id for modality, found in data.items()},
+        **({"weights_sha256": weights} if weights else {}),
+        "audio": gate,
+    }

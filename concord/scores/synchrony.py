@@ -1,12 +1,10 @@
 """Synchrony without a model: AV-Align, and how late the sound is."""
 
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concord.errors import UserError
+from concord.media.protocol import content_id
+from concord.progress import Progress
 from concord.protocol import digest, protocol_id
 from concord.resume import Resume, Row
 from concord.scores.tasks import task_info
@@ -28,7 +28,6 @@ VERSION = 1
 MIN_DURATION_S = 1.0
 TIMEOUT_S = 720.0
 """Time for one clip, making missing proxies again included."""
-REPORT_EVERY_S = 10.0
 
 
 def synchrony_protocol() -> dict[str, Any]:
@@ -111,7 +110,10 @@ def measure_shard(
             with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
                 read = _Measure(media.parent, media_protocol, Path(scratch))
                 _run(resume, todo, read, workers, f"synchrony {media.parent.name}")
-        resume.finish([row["key"] for row in rows], protocol=protocol, protocol_id=name)
+        protocol = protocol | {"media": content_id(media_protocol)}
+        resume.finish(
+            [row["key"] for row in rows], protocol=protocol, protocol_id=protocol_id(protocol)
+        )
 
 
 def _planned(row: Row, protocol: str) -> Row:
@@ -165,32 +167,24 @@ class _Measure:
 
 
 def _run(
-    resume: Resume, todo: list[Row], read: Callable[[Row], Row], workers: int, label: str
+    resume: Resume, todo: list[Row], work: Callable[[Row], Row], workers: int, what: str
 ) -> None:
-    """Measure in parallel; every result is recorded as it comes, with a line now and then."""
-    from concord.models.decode import Failure, parallel_views
+    """Measure in parallel; every result is recorded as it comes."""
+    from concord.parallel import Failure, parallel_map
 
-    said, start = time.monotonic(), time.monotonic()
-    with parallel_views(
-        cast(Callable[[Row], Any], read),
+    progress = Progress(what, len(todo))
+    with parallel_map(
+        work,
         (row["media"] for row in todo),
         workers=workers,
         ahead=2 * workers,
         timeout_s=TIMEOUT_S,
     ) as results:
-        for done, (row, result) in enumerate(zip(todo, results, strict=True), start=1):
-            found: Row = (
-                {"status": "failed", "reason": result.reason, "detail": result.detail}
-                if isinstance(result, Failure)
-                else cast(Row, result)
-            )
-            resume.add({"clip_id": row["media"]["clip_id"], "key": row["key"]} | found)
-            now = time.monotonic()
-            if done == len(todo) or now - said > REPORT_EVERY_S:
-                said, rate = now, done / max(now - start, 1e-9)
-                print(
-                    f"{label}: {done}/{len(todo)}, {rate:.1f} a second", file=sys.stderr, flush=True
-                )
+        for row, result in zip(todo, results, strict=True):
+            if isinstance(result, Failure):
+                result = {"status": "failed", "reason": result.reason, "detail": result.detail}
+            resume.add({"clip_id": row["media"]["clip_id"], "key": row["key"]} | result)
+            progress.step()
 
 
 def score_synchrony(

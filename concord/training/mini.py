@@ -26,8 +26,8 @@ from concord.mini.world import (
     make_scene,
     video_prompt,
 )
+from concord.training import MINI_VERSION
 
-VERSION = 1
 FRAMES = 8
 BATCH = 72
 STEPS = 600
@@ -207,7 +207,7 @@ def _recall_at_1(queries: Tensor, targets: Tensor) -> float:
 
 def _provenance(seed: int, steps: int, variants: int) -> dict[str, str | int]:
     return {
-        "training_version": VERSION,
+        "training_version": MINI_VERSION,
         "seed": seed,
         "steps": steps,
         "variants": variants,

@@ -20,7 +20,6 @@ from concord.tables import (
 )
 
 AUDIO = {"require": "audible", "silence_db": -60.0}
-STATISTICS = {"bootstrap": 200, "confidence": 0.95, "seed": 0}
 DIM = 6
 Row = dict[str, Any]
 
@@ -91,7 +90,7 @@ class Collection:
             media=self._shards("media", MEDIA, self.media),
             embeddings={m: self._shards(m, EMBEDDINGS, self.vectors[m]) for m in modalities},
             audio=AUDIO,
-            statistics=STATISTICS,
+            seed=0,
         )
         return output
 

@@ -20,6 +20,7 @@ from embedding_inputs import (  # noqa: E402
 )
 
 from concord.errors import UserError  # noqa: E402
+from concord.media.protocol import content_id  # noqa: E402
 from concord.models import shard  # noqa: E402
 from concord.models.base import ModelSpec  # noqa: E402
 from concord.models.catalogue import spec  # noqa: E402
@@ -268,8 +269,8 @@ def test_what_computed_the_rows_is_told(fake, tmp_path):
     output = tmp_path / "out.parquet"
     run(clips(tmp_path, ["1"]), output)
     note = read_metadata(output)
-    assert note["protocol"] == SPEC.protocol("video")
-    assert note["protocol_id"] == shard.protocol_id(SPEC.protocol("video"))
+    assert note["protocol"] == SPEC.protocol("video") | {"media": content_id({})}
+    assert note["protocol_id"] == shard.protocol_id(note["protocol"])
     assert (note["model"], note["modality"], note["dim"]) == ("fake", "video", 3)
     (computed,) = note["computed"]
     assert computed["precision"] == "fp32"
@@ -287,9 +288,53 @@ def test_weights_that_changed_on_a_hub_are_not_mixed(fake, tmp_path):
         run(clips(tmp_path, ["1", "2"]), output)
 
 
+def test_a_killed_job_remembers_its_weights(fake, tmp_path):
+    """The first run leaves rows, but no table; the hub then gives other weights."""
+    media = clips(tmp_path, [str(i) for i in range(8)])
+    embed = fake.embedder.embed
+
+    def dies(modality, inputs):
+        if inputs[0][0, 0] == 4:
+            raise KeyboardInterrupt
+        return embed(modality, inputs)
+
+    fake.embedder.embed = dies
+    with pytest.raises(KeyboardInterrupt):
+        run(media, tmp_path / "out.parquet")
+    fake.embedder.embed, fake.embedder.weights_sha256 = embed, "b"
+    with pytest.raises(UserError, match="the weights have changed"):
+        run(media, tmp_path / "out.parquet")
+
+
+def test_changed_weights_that_are_pinned_embed_everything_again(fake, tmp_path):
+    """What the message about changed weights advises."""
+    output = tmp_path / "out.parquet"
+    run(clips(tmp_path, ["1"]), output)
+    fake.embedder.weights_sha256 = "b"
+    pinned = ModelSpec(**(vars(SPEC) | {"sha256": "b"}))
+    run(clips(tmp_path, ["1", "2"]), output, pinned)
+    assert counts(output) == (2, 0)
+    (computed,) = read_metadata(output)["computed"]
+    assert computed["weights_sha256"] == "b"
+
+
+def test_other_proxies_are_another_protocol_and_another_gate_is_not(fake, tmp_path):
+    media, output = clips(tmp_path, ["1"]), tmp_path / "out.parquet"
+
+    def protocol_of(media_protocol):
+        embed_media(
+            media, output, SPEC, "video", batch_size=1, workers=1, media_protocol=media_protocol
+        )
+        return read_metadata(output)["protocol_id"]
+
+    usual = protocol_of({"size_px": 224, "filter": False})
+    assert protocol_of({"size_px": 64, "filter": False}) != usual
+    assert protocol_of({"size_px": 224, "filter": True, "silence_db": -60}) == usual
+
+
 def test_progress_is_told(fake, tmp_path, capsys):
     run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
-    assert "fake video: 2/2" in capsys.readouterr().err
+    assert "fake video: 2 of 2" in capsys.readouterr().err
 
 
 def test_end_to_end_with_open_clip(tmp_path):

@@ -1,25 +1,21 @@
 """The catalogue is complete, light to import, and configured models are what they say."""
 
-import ast
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from embedding_inputs import configured
 
 from concord.errors import UserError
-from concord.models import catalogue, weights
+from concord.models import weights
 from concord.models.base import MODALITIES
 from concord.models.catalogue import backend_sources, backend_version, entries, rows, spec
 from concord.models.reference import reference
 from concord.protocol import protocol_id
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = Path(__file__).with_name("model_versions.json")
 
 
 @pytest.mark.parametrize("entry", entries().values(), ids=lambda entry: entry.name)
@@ -194,42 +190,3 @@ def test_rows_for_the_command_line():
 def test_page_is_generated():
     """`python -m concord docs` writes it."""
     assert (ROOT / "docs/models.md").read_text(encoding="utf-8") == reference()
-
-
-@pytest.mark.parametrize("backend", catalogue._content()["backends"])
-def test_changed_code_has_a_new_version(backend):
-    """Comments, docstrings and layout apart."""
-    code = {
-        path.resolve().relative_to(ROOT).as_posix(): fingerprint(path)
-        for path in backend_sources(backend)
-    }
-    recorded = json.loads(VERSIONS.read_text())[backend]
-    now = {"version": backend_version(backend), "code": code}
-    assert recorded == now, (
-        "if this change can change an embedding, raise the backend's version in catalogue.yaml; "
-        f"either way put this into {VERSIONS.name}: {json.dumps({backend: now})}"
-    )
-
-
-def fingerprint(path: Path) -> str:
-    """Digest of a module's syntax tree without docstrings, the same in every Python."""
-    return protocol_id({"tree": _plain(ast.parse(path.read_text(encoding="utf-8")))})
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_plain(part) for part in node if not _is_docstring(part)]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = {
-        name: _plain(value) for name, value in ast.iter_fields(node) if value not in (None, [])
-    }
-    return [type(node).__name__, fields]
-
-
-def _is_docstring(node: Any) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )

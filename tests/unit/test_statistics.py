@@ -13,7 +13,6 @@ from concord.scores.statistics import (
     compare,
     holm,
     mean_interval,
-    median_interval,
     sign_flip_p_value,
     summarise,
 )
@@ -91,21 +90,6 @@ def test_large_samples_agree_with_the_normal_limit_in_bounded_memory() -> None:
     assert low == pytest.approx(values.mean() - half, abs=0.2 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.2 * half)
     assert peak < 200e6
-
-
-def test_median_interval_is_the_textbook_pair_of_order_statistics() -> None:
-    assert median_interval(list(range(1, 11)), SETTINGS) == (2.0, 9.0)
-    assert median_interval(list(range(1, 6)), SETTINGS) == (None, None)
-    assert median_interval([], SETTINGS) == (None, None)
-
-
-def test_median_interval_holds_the_true_median_often_enough() -> None:
-    rng = np.random.default_rng(5)
-    held = []
-    for _ in range(1000):
-        low, high = median_interval(rng.exponential(size=25), SETTINGS)
-        held.append(low <= np.log(2) <= high)
-    assert 0.94 <= np.mean(held) <= 0.99
 
 
 def test_comparison_pairs_the_common_items_alone() -> None:

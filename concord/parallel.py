@@ -1,0 +1,100 @@
+"""A pool of processes that may crash or hang: results in order, in bounded memory."""
+
+import multiprocessing
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError as TimeLimit
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from concord.errors import UserError
+from concord.tables import REASONS
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no result: a word of REASONS and the tool's own words."""
+
+    reason: str
+    detail: str | None = None
+
+
+@contextmanager
+def parallel_map(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    ahead: int,
+    timeout_s: float,
+) -> Iterator[Iterator[Result | Failure]]:
+    """Results of `work` for every item, in order, from processes that start at once.
+
+    At most `ahead` items are worked on or waiting at a time, which bounds the memory. Whatever
+    happens to one item is that item's Failure: a ValueError whose first argument is a word of
+    REASONS, any other exception (`unreadable`), a dead process (`crashed`), `timeout_s` seconds
+    (`timeout`).
+    A UserError is no fault of the item and is raised.
+    """
+    waiting = iter(items)
+    first = list(islice(waiting, ahead))
+    with _own_main_hidden():
+        pool = ProcessPool(
+            max_workers=max(1, min(workers, len(first))),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+        def schedule(chosen: Iterable[Item]) -> Iterator[ProcessFuture[Result]]:
+            return (pool.schedule(work, args=[item], timeout=timeout_s) for item in chosen)
+
+        pending = deque(schedule(first))
+
+        def results() -> Iterator[Result | Failure]:
+            while pending:
+                result = _result(pending.popleft())
+                pending.extend(schedule(islice(waiting, 1)))
+                yield result
+
+        try:
+            yield results()
+        finally:
+            pool.stop()  # type: ignore[no-untyped-call]
+            pool.join()
+
+
+def _result(future: ProcessFuture[Result]) -> Result | Failure:
+    try:
+        return future.result()
+    except TimeLimit:
+        return Failure("timeout")
+    except ProcessExpired as error:
+        return Failure("crashed", str(error))
+    except ValueError as error:
+        word, *rest = error.args or ("",)
+        if word in REASONS:
+            return Failure(word, "; ".join(map(str, rest)) or None)
+        return Failure("unreadable", str(error))
+    except UserError:
+        raise
+    except Exception as error:
+        return Failure("unreadable", f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _own_main_hidden() -> Iterator[None]:
+    """Keep the processes from running the caller's script again, as spawned ones otherwise do."""
+    namespace = sys.modules["__main__"].__dict__
+    path = namespace.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            namespace["__file__"] = path

@@ -1,0 +1,104 @@
+"""Results come in order and in bounded memory; one bad file costs one clip."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from concord.errors import UserError
+from concord.parallel import Failure, parallel_map
+
+
+def misbehave(item):
+    """What work on a file may come to, by name."""
+    if item == "die":
+        os.kill(os.getpid(), 9)
+    if item == "hang":
+        time.sleep(60)
+    if item == "reason":
+        raise ValueError("no_frames", "as the decoder said")
+    if item == "other":
+        raise RuntimeError("unexpected")
+    if item == "user":
+        raise UserError("ffmpeg is not there")
+    if item == "slow":
+        time.sleep(0.5)
+    return int(item) if item.isdigit() else -1
+
+
+def results(items, **options):
+    settings = {"workers": 2, "ahead": 4, "timeout_s": 5} | options
+    with parallel_map(misbehave, items, **settings) as found:
+        return list(found)
+
+
+def test_results_come_in_order():
+    found = results(["slow", *map(str, range(20))])
+    assert found == [-1, *range(20)]
+
+
+def test_each_failure_costs_one_clip():
+    items = ["1", "die", "2", "hang", "3", "reason", "other", "4"]
+    found = results(items, timeout_s=3)
+    reasons = [f.reason if isinstance(f, Failure) else f for f in found]
+    assert reasons == [1, "crashed", 2, "timeout", 3, "no_frames", "unreadable", 4]
+    assert found[5].detail == "as the decoder said"
+    assert "unexpected" in found[6].detail
+
+
+def test_a_mistake_of_the_user_ends_the_job():
+    with pytest.raises(UserError, match="ffmpeg is not there"):
+        results(["1", "user"])
+
+
+def test_no_more_than_ahead_items_are_taken():
+    taken = []
+
+    def items():
+        for i in range(30):
+            taken.append(i)
+            yield str(i)
+
+    with parallel_map(misbehave, items(), workers=2, ahead=5, timeout_s=5) as found:
+        for done, _ in enumerate(found, start=1):
+            assert len(taken) <= 5 + done
+    assert len(taken) == 30
+
+
+def test_nothing_to_do():
+    assert results([]) == []
+
+
+def test_the_callers_script_is_not_run_again_and_workers_end_with_it(tmp_path):
+    """A script without a main guard, as Snakemake's are, that is killed while it works."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from test_parallel import misbehave\n"
+        "from concord.parallel import parallel_map\n"
+        "print('started', flush=True)\n"
+        "with parallel_map(misbehave, ['1', '2'], workers=2, ahead=2, timeout_s=9) as found:\n"
+        "    print(len(list(found)), flush=True)\n"
+        "    import os, psutil\n"
+        "    print(*[c.pid for c in psutil.Process().children(recursive=True)], flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        check=False,
+        timeout=60,
+    )
+    started, number, children = run.stdout.splitlines()
+    assert (started, number) == ("started", "2")
+    deadline = time.monotonic() + 20
+    alive = [pid for pid in children.split() if Path(f"/proc/{pid}").exists()]
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.2)
+        alive = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
+    assert not alive

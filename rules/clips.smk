@@ -3,6 +3,8 @@
 Needs: nothing. Leaves: <results>/demo/.
 """
 
+from concord.mini import DEMO_VERSION
+
 
 checkpoint make_demo:
     """Make the three demo collections and their prompts."""
@@ -18,5 +20,7 @@ checkpoint make_demo:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        version=DEMO_VERSION,
     script:
         "../scripts/make_demo.py"

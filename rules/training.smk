@@ -3,6 +3,8 @@
 Needs: nothing; the clips are made as they are needed. Leaves: <results>/training/mini/.
 """
 
+from concord.training import MINI_VERSION
+
 
 rule train_mini:
     """Train concord-mini anew, as the shipped weights were."""
@@ -21,5 +23,6 @@ rule train_mini:
         runtime=120,
     params:
         seed=0,
+        version=MINI_VERSION,
     script:
         "../scripts/train_mini.py"

@@ -72,6 +72,17 @@ def _path(value: Any) -> Any:
         return Path(value)
 
 
+def _outputs(path: Path) -> Path:
+    """Refuse paths that Snakemake would take for wildcards, or ffmpeg for an address."""
+    if set("{}") & set(str(path)):
+        raise ValueError(
+            "Input should be a path without { and }, which Snakemake reads its own way"
+        )
+    if not path.is_absolute() and ":" in "".join(path.parts[:1]):
+        raise ValueError("Input should have no : in its first part, or else be an absolute path")
+    return path
+
+
 def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
@@ -206,7 +217,11 @@ class Audio(Section):
         description="audible: a stream louder than silence_db; stream: a stream; none: no gate",
     )
     silence_db: Level = Field(
-        -60, le=0, description="a clip whose mean volume is at or below this is silent"
+        -60,
+        ge=-90,
+        le=0,
+        description="a clip whose mean volume is at or below this is silent; digital silence "
+        "measures -91",
     )
 
 
@@ -278,9 +293,15 @@ _PromptSet = Annotated[PromptSet, _as("path", PromptSet, Path)]
 class Config(Section):
     """Everything a user decides."""
 
-    results: File = Field(Path("results"), description="folder of all outputs")
+    results: Annotated[File, AfterValidator(_outputs)] = Field(
+        Path("results"), description="folder of all outputs"
+    )
     limit: ClipCount | None = Field(
-        None, ge=1, description="trial run: only the first clips of each collection", examples=[20]
+        None,
+        ge=1,
+        description="trial run: only the clips of the first prompts in their file, or, in a "
+        "collection without prompts, the first clips in the natural order of their names",
+        examples=[20],
     )
     collections: dict[Name, _Collection] = Field(
         description="name: folder, or name: {path: folder, ...}",

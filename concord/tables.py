@@ -84,11 +84,11 @@ def _status(subject: str) -> tuple[Column, ...]:
 _KEY = Column("key", _text, "digest of the input and of the protocol: equal key, equal row")
 _CLIP_ID = Column("clip_id", _text, "path below the collection's folder, with /; unique in it")
 _COLLECTION = Column("collection", _text, "name of the collection")
-_ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else file stem")
+_ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else clip_id")
 _MODEL = Column("model", _text, "configured model, or signal where no model is used")
 _PROTOCOL = Column("protocol_id", _text, "short id of the protocol that made the numbers")
 _TASK = Column("task", _text, "what was measured")
-_LIMITED = Column("limited", _bool, "a trial run: only the first `limit` clips were used")
+_LIMITED = Column("limited", _bool, "a trial run: only the first `limit` prompts or clips")
 
 PLAN = Table(
     "plan",

@@ -1,6 +1,6 @@
 """The rows of a collection: what becomes of every file and of every prompt without one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from concord.clips.match import Matches
-from concord.clips.scan import stem_of
 from concord.clips.sound import Sounds
+from concord.clips.trial import cut
 from concord.protocol import digest
 from concord.tables import CLIPS, PLAN
 
@@ -44,35 +44,43 @@ def describe(
 ) -> Described:
     """Describe the files of FOUND and the prompts (PROMPTS, empty without a prompt set).
 
-    The first `skip` clips are left out; clips beyond the next `limit` have no row, nor do sounds
-    that belong to a clip, which stand in its row.
+    The first `skip` clips are left out. Under a `limit`, what lies beyond it (see
+    concord.clips.trial) has no row, nor do sounds that belong to a clip, which stand in its row.
     """
     matches = matches or Matches([None] * len(found), ["no_prompt"] * len(found))
-    fates = _fates(found, sounds, skip, limit)
-    clips = pa.concat_tables(
-        [
-            _file_rows(found, fates, matches, prompts, eligible(found, sounds)),
-            _prompt_rows(matches, prompts),
-        ]
-    ).combine_chunks()
+    clips = eligible(found, sounds)
+    fates = _fates(found, sounds, skip)
+    if limit is not None:
+        left_out = fates.left_out
+        beyond, matches = cut(found["clip_id"].to_pylist(), clips, matches, left_out, limit)
+        fates = fates.without(beyond)
+    rows = [_file_rows(found, fates, matches, prompts, clips), _prompt_rows(matches, prompts)]
+    described = pa.concat_tables(rows).combine_chunks()
     processed = pa.array(fates.processed)
     plan = _plan(_with_sounds(found, sounds), processed)
     members = found.select(["clip_id", "size", "mtime_ns"]).take(processed)
-    return Described(clips, plan, members.rename_columns(["id", "size", "mtime_ns"]))
+    return Described(described, plan, members.rename_columns(["id", "size", "mtime_ns"]))
 
 
 @dataclass(frozen=True)
 class _Fates:
-    """Status and reason of each file, which have a row, and the rows that are processed."""
+    """Status and reason of each file, which have a row, which are processed or left out."""
 
     status: pa.Array
     reason: pa.Array
     kept: NDArray[np.bool_]
     processed: NDArray[np.int64]
+    left_out: NDArray[np.int64]
+
+    def without(self, rows: list[int]) -> "_Fates":
+        """The same, but `rows` have no row and are not processed."""
+        kept = self.kept.copy()
+        kept[rows] = False
+        return replace(self, kept=kept, processed=np.setdiff1d(self.processed, rows))
 
 
-def _fates(found: pa.Table, sounds: Sounds, skip: int, limit: int | None) -> _Fates:
-    """Leave out the first `skip` clips, and drop those beyond the next `limit`."""
+def _fates(found: pa.Table, sounds: Sounds, skip: int) -> _Fates:
+    """Leave out the first `skip` clips."""
     kept = np.ones(len(found), bool)
     kept[list(sounds.of.values())] = False
     ok = pc.equal(found["status"], "ok").to_numpy() & kept
@@ -80,8 +88,6 @@ def _fates(found: pa.Table, sounds: Sounds, skip: int, limit: int | None) -> _Fa
     ok[list(skipped)] = False
     rows = np.flatnonzero(ok)
     skipped |= dict.fromkeys(rows[:skip].tolist(), "left_out")
-    end = len(rows) if limit is None else skip + limit
-    kept[rows[end:]] = False
     mask = np.zeros(len(found), bool)
     mask[list(skipped)] = True
     reasons = pa.array([skipped[row] for row in sorted(skipped)], pa.string())
@@ -90,7 +96,8 @@ def _fates(found: pa.Table, sounds: Sounds, skip: int, limit: int | None) -> _Fa
         pc.if_else(pa.array(mask), "skipped", status),
         pc.replace_with_mask(reason, pa.array(mask), reasons),
         kept,
-        rows[skip:end],
+        rows[skip:],
+        rows[:skip],
     )
 
 
@@ -105,7 +112,7 @@ def _file_rows(
         "path": found["path"],
         "kind": found["kind"],
         "shard": pa.nulls(rows, pa.string()),
-        "item": _items(found, at, prompts, clips),
+        "item": _items(found["clip_id"], at, prompts, clips),
         "prompt_index": prompts["index"].take(at),
         "video_prompt": prompts["video_prompt"].take(at),
         "audio_prompt": prompts["audio_prompt"].take(at),
@@ -118,23 +125,15 @@ def _file_rows(
     return pa.table(data, schema=CLIPS.schema).filter(pa.array(fates.kept))
 
 
-def _items(found: pa.Table, at: pa.Array, prompts: pa.Table, clips: list[bool]) -> pa.Array:
-    """The prompt index of each clip; without one its stem, or its clip_id if that is not unique.
+def _items(
+    clip_ids: pa.ChunkedArray, at: pa.Array, prompts: pa.Table, clips: list[bool]
+) -> pa.ChunkedArray:
+    """The prompt index of each clip, else its clip_id, whose extension no index has.
 
     Files that are no clips have none.
     """
-    indices = prompts["index"].take(at).cast(pa.string())
-    alone = pc.and_(pc.is_null(indices), pa.array(clips, pa.bool_()))
-    paths = pc.if_else(alone, found["path"], None).to_pylist()
-    stems = pa.array([path and stem_of(path) for path in paths], pa.string())
-    counts = pc.value_counts(stems)
-    single = counts.field("values").filter(pc.equal(counts.field("counts"), 1))
-    unique = pc.and_(
-        pc.is_in(stems, value_set=single),
-        pc.invert(pc.is_in(stems, value_set=indices.combine_chunks().drop_null())),
-    )
-    own = pc.if_else(unique, stems, found["clip_id"])
-    return pc.coalesce(indices, pc.if_else(alone, own, None))
+    own = pc.if_else(pa.array(clips, pa.bool_()), clip_ids, None)
+    return pc.coalesce(prompts["index"].take(at).cast(pa.string()), own)
 
 
 def _prompt_rows(matches: Matches, prompts: pa.Table) -> pa.Table:

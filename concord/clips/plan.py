@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from concord.clips.describe import Described
 from concord.clips.ledger import assign
 from concord.clips.prompts import texts
-from concord.clips.survey import Survey, survey
+from concord.clips.survey import survey
 from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text_if_changed
@@ -26,30 +26,43 @@ def plan(config: Config) -> dict[str, list[str]]:
     Snakemake sees no change. Raises UserError with all mistakes of the inputs.
     """
     found = survey(config)
-    if problems := found.problems + _would_be_lost(config):
+    if problems := found.problems + _would_be_lost(config, found.collections):
         raise UserError(*problems)
-    for name in found.prompts:
-        _write_texts(config, name, found)
+    for name, prompts in found.prompts.items():
+        _write_texts(config, name, planned_texts(config, prompts))
     return {
         name: _write_clips(config, name, described) for name, described in found.collections.items()
     }
 
 
-def _would_be_lost(config: Config) -> list[str]:
-    """Collections whose full run in this results folder a trial run would cut down."""
+def planned_texts(config: Config, prompts: pa.Table) -> pa.Table:
+    """The texts of PROMPTS that are embedded, as TEXTS; in a trial run, those it may come to.
+
+    Which collections are planned makes no difference, since some come later than others.
+    """
+    if config.limit is not None:
+        prompts = prompts.slice(0, config.limit + config.media.skip_count)
+    return texts(prompts)
+
+
+def _would_be_lost(config: Config, found: dict[str, Described]) -> list[str]:
+    """Collections whose larger run in this results folder a trial run would cut down."""
     if config.limit is None:
         return []
     lost = []
-    for name in config.collections:
+    for name, described in found.items():
         path = config.results / "clips" / name / "clips.parquet"
-        if path.exists():
-            planned = read_table(path, CLIPS, ["shard"])["shard"]
-            count = len(planned) - planned.null_count
-            if count > config.limit:
-                lost.append(
-                    f"limit: {config.results} holds a run with {count} clips of {name}; a trial "
-                    f"with {config.limit} would drop the others: set `results:` to another folder"
-                )
+        if not path.exists():
+            continue
+        planned = read_table(path, CLIPS, ["clip_id", "path", "shard"])
+        planned = planned.filter(pc.is_valid(planned["shard"]))
+        kept = pc.is_in(planned["clip_id"], value_set=described.plan["clip_id"])
+        dropped = planned.filter(pc.invert(kept))["path"].to_pylist()
+        if len(planned) > config.limit and any(Path(path).exists() for path in dropped):
+            lost.append(
+                f"limit: {config.results} holds a run with {len(planned)} clips of {name}; a trial "
+                f"with {config.limit} would drop the others: set `results:` to another folder"
+            )
     return lost
 
 
@@ -73,7 +86,7 @@ def _read_shards(folder: Path) -> list[str]:
     try:
         names: list[str] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: not there yet; run snakemake or `concord plan` first") from error
+        raise UserError(f"{path}: not there yet; run snakemake first") from error
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); delete it and run again") from error
     return names
@@ -94,18 +107,9 @@ def _with_shards(described: Described, shard: pa.Array) -> pa.Table:
     return clips.set_column(CLIPS.names.index("shard"), CLIPS.schema.field("shard"), names)
 
 
-def _write_texts(config: Config, name: str, found: Survey) -> None:
-    """Plan the texts of a prompt set; in a trial run, only those of the clips that take part."""
+def _write_texts(config: Config, name: str, data: pa.Table) -> None:
+    """Plan the texts (TEXTS) of a prompt set."""
     folder = config.results / "prompts" / name
-    rows = found.prompts[name]
-    if config.limit is not None:
-        tables = [
-            described.clips.filter(pc.is_valid(described.clips["clip_id"]))
-            for collection, described in found.collections.items()
-            if config.prompt_set(collection) == name
-        ]
-        rows = pa.concat_tables([CLIPS.schema.empty_table(), *tables])
-    data = texts(rows)
     zeros = pa.repeat(pa.scalar(0, pa.int64()), len(data))
     members = pa.table({"id": data["text_id"], "size": zeros, "mtime_ns": zeros})
     shard = assign(folder / "ledger.parquet", members, config.clips.shard_size)

@@ -28,6 +28,9 @@ EXTENSIONS = VIDEO + AUDIO
 KINDS = dict.fromkeys(VIDEO, "video") | dict.fromkeys(AUDIO, "audio")
 SOUND_FOLDER = "audio"
 
+Identity = tuple[int, int]
+"""Device and inode of a folder, whatever path or link leads to it."""
+
 FOUND = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -46,26 +49,28 @@ FOUND = pa.schema(
 )
 
 
-def scan(collection: Collection) -> pa.Table:
+def scan(collection: Collection, results: Path | None = None) -> pa.Table:
     """Every file of a collection as FOUND, in the order of clip_id; folders are read once.
 
-    Symbolic links are followed. Hidden folders are not entered, nor is a folder inside itself.
-    Raises UserError for a manifest that cannot be read; folders must exist.
+    Symbolic links are followed. Hidden folders are not entered, nor is a folder inside itself, nor
+    the folder of results. Raises UserError for a manifest that cannot be read; folders must exist.
     """
+    closed = [_identity(results)] if results and results.exists() else []
     roots = [absolute(path) for path in collection.path]
     sound = absolute(collection.audio) if collection.audio else None
     sound = None if sound in roots else sound
     tables = []
     for root, prefix in zip(roots, _prefixes(roots), strict=True):
         if Path(root).is_dir():
-            files = _walk(root, prefix, collection.recursive, {sound} - {None})
+            files = _walk(root, prefix, collection.recursive, {sound} - {None}, closed)
             tables.append(files.table(root))
         else:
             tables.append(_manifest(Path(root), prefix))
     if not any(pc.any(pc.equal(table["kind"], "video")).as_py() for table in tables):
         tables = [_without_homes(table) for table in tables]
     if sound:
-        files = _walk(sound, _sound_prefix(sound, roots), collection.recursive, set(roots))
+        prefix = _sound_prefix(sound, roots)
+        files = _walk(sound, prefix, collection.recursive, set(roots), closed)
         files.are_sounds()
         tables.append(files.table(sound))
     found = _unique(pa.concat_tables(tables))
@@ -179,12 +184,15 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _walk(top: str, prefix: str, recursive: bool, leave_out: set[str | None]) -> _Files:
-    """All files below a folder; without `recursive`, only its own and those of its audio/."""
+def _walk(
+    top: str, prefix: str, recursive: bool, leave_out: set[str | None], closed: list[Identity]
+) -> _Files:
+    """All files below a folder; without `recursive`, only its own and those of its audio/.
+
+    Folders whose path is in `leave_out`, or which are one of `closed`, are not entered.
+    """
     files = _Files(prefix)
-    state = Path(top).stat()
-    start: tuple[tuple[int, int], ...] = ((state.st_dev, state.st_ino),)
-    stack = [(top, "", start)]
+    stack = [(top, "", (*closed, _identity(Path(top))))]
     while stack:
         folder, relative, above = stack.pop()
         try:
@@ -192,13 +200,17 @@ def _walk(top: str, prefix: str, recursive: bool, leave_out: set[str | None]) ->
                 if not _is_folder(entry):
                     _add_entry(files, relative, entry)
                 elif _entered(entry, relative, recursive) and entry.path not in leave_out:
-                    state = entry.stat()
-                    identity = (state.st_dev, state.st_ino)
+                    identity = _identity(entry)
                     if identity not in above:
                         stack.append((entry.path, f"{relative}{entry.name}/", (*above, identity)))
         except OSError as error:
             files.add_trouble(relative or ".", "failed", "unreadable", error.strerror)
     return files
+
+
+def _identity(folder: "os.DirEntry[str] | Path") -> Identity:
+    state = folder.stat()
+    return state.st_dev, state.st_ino
 
 
 def _entries(folder: str) -> Iterator["os.DirEntry[str]"]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from concord.clips.describe import Described, describe, eligible
 from concord.clips.match import Matches, Method, match_prompts
@@ -71,7 +72,7 @@ def _collection(
     config: Config, name: str, prompts: pa.Table | None, unmatched: dict[str, str]
 ) -> Described:
     collection = config.collections[name]
-    found = scan(collection)
+    found = scan(collection, config.results)
     sounds = pair_sounds(found)
     clips = eligible(found, sounds)
     _check_media(collection, found, sounds, clips)
@@ -80,7 +81,7 @@ def _collection(
         matches = _matches(collection, found, clips, prompts)
         if not matches.count:
             unmatched[name] = _no_match(collection, found, clips, prompts)
-    return describe(
+    described = describe(
         found,
         sounds,
         matches,
@@ -88,6 +89,12 @@ def _collection(
         limit=config.limit,
         skip=config.media.skip_count,
     )
+    rows = described.clips
+    if not pc.any(pc.and_(pc.is_valid(rows["clip_id"]), pc.is_valid(rows["item"]))).as_py():
+        raise UserError(
+            f"limit: none of the first {config.limit} prompts has a clip here; raise the limit"
+        )
+    return described
 
 
 def _matches(
@@ -167,14 +174,29 @@ def _check_paths(config: Config, name: str) -> None:
     for path in collection.path:
         problems += _problems_of(path, folder=None)
         problems += _unused_prompts(config, name, path)
+        problems += _among_results(config, path)
     if collection.audio:
         problems += [f"audio: {text}" for text in _problems_of(collection.audio, folder=True)]
+        problems += [f"audio: {text}" for text in _among_results(config, collection.audio)]
     folders = [absolute(path) for path in collection.path if path.expanduser().is_dir()]
     for folder in folders:
         if collection.recursive and any(_holds(other, folder) for other in folders):
             problems.append(f"{folder} lies in another of its folders; list only one of them")
     if problems:
         raise UserError(*problems)
+
+
+def _among_results(config: Config, path: Path) -> list[str]:
+    """A folder of clips where runs write; only the demo belongs there."""
+    results, folder = config.results.resolve(), path.expanduser().resolve()
+    if not folder.is_dir() or not folder.is_relative_to(results):
+        return []
+    if folder.is_relative_to(results / "demo"):
+        return []
+    return [
+        f"{path} lies in the results folder {config.results}, where runs write; keep the clips "
+        "elsewhere, or set `results:` to another folder"
+    ]
 
 
 def _holds(folder: str, path: str) -> bool:

@@ -28,7 +28,10 @@ def _notes(config: Config) -> Iterator[str]:
         names = ", ".join(name for name in config.collections if name in unmade)
         yield f"the workflow will make the clips of {names}"
     if config.limit:
-        yield f"limit: a trial run with the first {config.limit} clips of each collection"
+        yield (
+            f"limit: a trial run with the clips of the first {config.limit} prompts, or the first "
+            f"{config.limit} clips where there are none"
+        )
     specs = [catalogue.spec(config, name) for name in config.models]
     for name in config.collections:
         has_prompts = config.prompt_set(name) is not None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concord.media.ffmpeg import find_ffmpeg
+from concord.media.probe import OPEN_OPTIONS
 from concord.models.base import Modality, ModelSpec
 from concord.models.catalogue import architecture_file
 
@@ -126,10 +127,10 @@ def _hours(seconds: float, jobs: int) -> float:
 
 def _probe(path: str) -> tuple[float, float] | None:
     """Duration in s and megapixels a second of a clip, by ffmpeg in a process of its own."""
-    command = [find_ffmpeg().path, "-hide_banner", "-protocol_whitelist", "file"]
+    options = [word for key, value in OPEN_OPTIONS.items() for word in (f"-{key}", value)]
     try:
         done = subprocess.run(
-            [*command, "-i", f"file:{Path(path).absolute()}"],
+            [find_ffmpeg().path, "-hide_banner", *options, "-i", f"file:{Path(path).absolute()}"],
             capture_output=True,
             timeout=PROBE_TIMEOUT_S,
             check=False,

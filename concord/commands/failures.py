@@ -4,8 +4,10 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+
+import pyarrow as pa
 
 from concord.clips import shards, text_shards
 from concord.commands.logs import log_of
@@ -15,6 +17,7 @@ from concord.layout import Layout
 from concord.load import load
 from concord.models import catalogue
 from concord.models.base import MODALITIES
+from concord.report.spreadsheet import without_formulas
 from concord.tables import CLIPS, EMBEDDINGS, MEDIA, REASONS, RETRIEVAL, SCORES, SYNCHRONY, Table
 from concord.tables import read_table as read
 
@@ -50,9 +53,11 @@ def run(path: Path, collection: str | None, stage: str | None, as_csv: bool) -> 
     found = list(dict.fromkeys(found))  # collections may share their prompts
     columns = [field.name for field in fields(Failure)]
     if as_csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(columns)
-        writer.writerows(astuple(row) for row in found)
+        text = pa.schema([(column, pa.string()) for column in columns])
+        rows = pa.Table.from_pylist(list(map(asdict, found)), schema=text)
+        writer = csv.DictWriter(sys.stdout, columns)
+        writer.writeheader()
+        writer.writerows(without_formulas(rows).to_pylist())
     elif found:
         print_table(columns, map(astuple, found))
         say("")

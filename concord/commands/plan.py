@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 from pathlib import Path
 
-from concord.clips.prompts import texts
+from concord.clips.plan import planned_texts
 from concord.clips.survey import Survey, survey
 from concord.commands.estimates import (
     MACHINE,
@@ -71,7 +71,7 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
                     yield embedding_cost(spec, modality, clips, jobs)
                 elif prompt_set and (prompt_set, spec.name) not in embedded:
                     embedded.add((prompt_set, spec.name))
-                    count = len(texts(found.prompts[prompt_set]))
+                    count = len(planned_texts(config, found.prompts[prompt_set]))
                     prompts = Footage(count, 0, 0, 0)
                     yield embedding_cost(spec, "text", prompts, _shards(config, count))
         if "synchrony" in config.tasks:

@@ -15,7 +15,8 @@ def cached_sha256(path: Path, cache: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits.
 
     `cache` is a JSON file that remembers the digests of files whose path, size and modification
-    time did not change, so that gigabytes are not read at every start.
+    time did not change, so that gigabytes are not read at every start. It is written only in a
+    results folder that is there.
     """
     state = path.stat()
     key = str(path.resolve())
@@ -25,7 +26,8 @@ def cached_sha256(path: Path, cache: Path) -> str:
     if isinstance(entry, dict) and entry.get("stamp") == stamp:
         return str(entry["sha256"])
     digest = sha256(path)
-    write_text(cache, json.dumps({**_read(cache), key: {"stamp": stamp, "sha256": digest}}))
+    if cache.parent.parent.exists():
+        write_text(cache, json.dumps({**_read(cache), key: {"stamp": stamp, "sha256": digest}}))
     return digest
 
 

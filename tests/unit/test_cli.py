@@ -10,10 +10,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from concord.cli import app
+from concord.commands.estimates import footage
 from concord.commands.init import collection_names
 from concord.commands.terminal import printable
 from concord.config_docs import ROOT
 from concord.load import load
+from concord.media.ffmpeg import find_ffmpeg
 
 HOSTILE = [
     "with space",
@@ -219,6 +221,24 @@ def test_plan_counts_without_writing(folder: Path) -> None:
     assert media[1] == "2"
     assert float(media[2]) > 0
     assert not Path("results/clips").exists()
+
+
+def test_check_leaves_no_results_folder(folder: Path) -> None:
+    (folder / "weights.pt").write_bytes(b"x")
+    mine = {"entry": "open_clip", "architecture": "ViT-B-32", "checkpoint": "weights.pt"}
+    configure(models={"mine": mine})
+    assert call("check").exit_code == 0
+    assert not Path("results").exists()
+
+
+def test_plan_opens_no_other_file_than_the_clip(folder: Path) -> None:
+    clip = folder / "clips/real.mp4"
+    make = [find_ffmpeg().path, "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x64:d=1"]
+    subprocess.run([*make, str(clip)], check=True)
+    assert footage([str(clip)]).sampled == 1
+    playlist = folder / "clips/play.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile real.mp4\n" + "# as long as a clip\n" * 200)
+    assert footage([str(playlist)]).sampled == 0
 
 
 def test_summary_before_a_run(folder: Path) -> None:

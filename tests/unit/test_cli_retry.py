@@ -213,6 +213,15 @@ def test_failures_tell_the_first_stage_the_reason_and_the_log() -> None:
     assert "no_prompt" not in shown
 
 
+def test_failures_as_csv_hold_no_formula(config: Config) -> None:
+    finish(MEDIA_FILE, MEDIA, [media_row("=1+1.mp4", "timeout", "timeout")])
+    result = CliRunner().invoke(app, ["failures", "--csv"])
+    assert {row["clip"] for row in csv.DictReader(io.StringIO(result.stdout))} == {
+        "5.mp4",
+        "'=1+1.mp4",
+    }
+
+
 def test_failures_of_an_unfinished_run_are_those_so_far(config: Config) -> None:
     assert {failure.stage for failure in failures(config, "mine")} == {"prompts"}
     finish(MEDIA_FILE, MEDIA, [media_row("2.mp4", "timeout", "timeout")])

@@ -4,7 +4,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from concord.layout import Layout
 from concord.load import load
 from concord.models import catalogue
 from concord.models.base import MODALITIES
+from concord.protocol import digest
 from concord.report.spreadsheet import without_formulas
 from concord.tables import CLIPS, EMBEDDINGS, MEDIA, REASONS, RETRIEVAL, SCORES, SYNCHRONY, Table
 from concord.tables import read_table as read
@@ -73,10 +74,12 @@ def failures(config: Config, collection: str) -> Iterator[Failure]:
     places = Layout(config, {name: catalogue.spec(config, name) for name in config.models})
     if places.clips(collection).exists():
         yield from _unplanned(places.clips(collection), collection)
+        prompts = _prompt_names(places.clips(collection))
         for stage, table, owner, shard, file in stage_files(config, places, collection):
             if file.exists():
                 log = log_of(config.results, stage, owner, shard)
-                yield from _bad_rows(file, table, stage, owner, str(log))
+                for row in _bad_rows(file, table, stage, owner, str(log)):
+                    yield replace(row, clip=prompts.get(row.clip, row.clip))
 
 
 def _unplanned(path: Path, collection: str) -> Iterator[Failure]:
@@ -89,6 +92,15 @@ def _unplanned(path: Path, collection: str) -> Iterator[Failure]:
         if row["prompt_status"] not in ("ok", None):
             reason = row["prompt_reason"] or ""
             yield Failure(collection, clip, "prompts", row["prompt_status"], reason, "", "")
+
+
+def _prompt_names(path: Path) -> dict[str, str]:
+    """What the text_ids of a collection's prompts are called."""
+    names: dict[str, str] = {}
+    for row in read(path, CLIPS, ["item", "video_prompt", "audio_prompt"]).to_pylist():
+        for text in filter(None, (row["video_prompt"], row["audio_prompt"])):
+            names.setdefault(digest(text), f"(prompt {row['item']})")
+    return names
 
 
 def _bad_rows(path: Path, table: Table, stage: str, owner: str, log: str) -> Iterator[Failure]:

@@ -14,6 +14,7 @@ from concord.commands.failures import failures
 from concord.commands.logs import log_of
 from concord.config import Config
 from concord.load import load
+from concord.protocol import digest
 from concord.resume import Resume, Row, finished_rows
 from concord.tables import EMBEDDINGS, MEDIA, SYNCHRONY, Table, read_table
 
@@ -220,6 +221,13 @@ def test_failures_as_csv_hold_no_formula(config: Config) -> None:
         "5.mp4",
         "'=1+1.mp4",
     }
+
+
+def test_failures_call_a_text_by_its_prompt(config: Config) -> None:
+    finish(TEXT, EMBEDDINGS, [{"id": digest("see 2"), "key": "t", **failed("model_error")}])
+    found = {failure.clip for failure in failures(config, "mine")}
+    assert "(prompt 2)" in found
+    assert digest("see 2") not in found
 
 
 def test_failures_of_an_unfinished_run_are_those_so_far(config: Config) -> None:

@@ -53,9 +53,9 @@ class Interval:
     dot: float
 
     @classmethod
-    def on(cls, axis: Axis, middle: float, low: float, high: float) -> "Interval":
-        """The interval on an axis; without finite ends only the dot."""
-        low, high = (v if np.isfinite(v) else middle for v in (low, high))
+    def on(cls, axis: Axis, middle: float, low: float | None, high: float | None) -> "Interval":
+        """The interval on an axis; without ends, or without finite ones, only the dot."""
+        low, high = (middle if v is None or not np.isfinite(v) else v for v in (low, high))
         left, right = axis.at(low), axis.at(high)
         return cls(left, round(right - left, 2), axis.at(middle))
 

@@ -78,11 +78,15 @@ def test_a_users_mistakes_are_told_at_once_without_a_traceback(workflow: Workflo
     assert "Traceback" not in printed
 
 
-def test_a_trial_run_is_marked(workflow: Workflow) -> None:
+def test_a_trial_run_of_two_collections_is_marked(workflow: Workflow) -> None:
+    workflow.config |= {"limit": 1, "tasks": ALL_TASKS}
+    workflow.config["collections"]["other"] = "clips"
+    workflow.run()
+    assert workflow.table("media").num_rows == 2, "one clip of each"
     workflow.config["limit"] = 2
     workflow.run()
     assert workflow.table("summary")["limited"].unique().to_pylist() == [True]
-    assert workflow.table("media").num_rows == 2
+    assert workflow.table("media").num_rows == 4
     page = (workflow.folder / "results" / "report" / "index.html").read_text().lower()
     assert "trial" in page or "limited" in page
 

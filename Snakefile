@@ -29,8 +29,10 @@ rule all:
         "<results>/tables/summary.parquet",
         rules.export_formats.output,
         rules.render_report.output,
+        lambda w: [mark for c in CONFIG.collections for mark in LAYOUT.tree_marks(planned(c))],
         [] if CONFIG.media.keep_proxies else "<results>/media/.dropped",
 
 
 onsuccess:
+    sweep(CONFIG)
     run.show_results(CONFIG.results)

@@ -203,7 +203,12 @@ class Media(Section):
     )
     workers: Processes = Field(8, ge=1, description="clips at a time in one job")
     timeout_s: Seconds = Field(120, gt=0, description="time limit for one clip")
-    memory_mb: Megabytes = Field(4000, ge=256, description="memory limit for one clip")
+    memory_mb: Megabytes = Field(
+        1500,
+        ge=256,
+        description="memory limit for one clip, enough for 8K; a job asks for a fifth of it for "
+        "each worker, more than ordinary clips take, and for twice as much when it is tried again",
+    )
     max_pixels: Pixels = Field(
         36_000_000, ge=1, description="largest picture that is opened, width times height"
     )

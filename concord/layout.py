@@ -7,6 +7,7 @@ from typing import Any
 
 from concord.clips import shards, text_shards
 from concord.config import Config
+from concord.media.paths import unusual_by_shard
 from concord.models.base import MODALITIES, Modality, ModelSpec
 from concord.scores.tasks import applies, needs, task_info
 
@@ -29,11 +30,16 @@ class Layout:
         folder = self.results / "media" / collection
         return [folder / shard / "media.parquet" for shard in shards(self.config, collection)]
 
-    def tree(self, collection: str) -> str | None:
-        """Folder of proxies under their original relative paths; None unless asked for."""
+    def tree_marks(self, collection: str) -> list[Path]:
+        """Marks of the shards whose clips are in the tree; none unless it is asked for."""
         if self.config.media.layout != "tree":
-            return None
-        return str(self.results / "tree" / collection)
+            return []
+        folder = self.results / "tree" / collection
+        return [folder / f".{shard}.done" for shard in shards(self.config, collection)]
+
+    def unusual_names(self, collection: str, shard: str) -> dict[str, str]:
+        """Paths in the tree of a shard's clips that share their usual one with another clip."""
+        return unusual_by_shard(self.clips(collection)).get(shard, {})
 
     def synchrony(self, collection: str) -> list[Path]:
         """The synchrony tables of a collection, a file a shard."""

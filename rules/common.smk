@@ -14,6 +14,7 @@ from concord.errors import UserError
 from concord.layout import Layout
 from concord.load import load, read_yaml
 from concord.models import catalogue
+from concord.sweep import sweep
 
 run.prepare_jobs()
 PLANNED = set()

@@ -1,7 +1,8 @@
 """Media: what a clip holds, its 224 px proxy and its 16 kHz wave.
 
 Needs: the plan file of a shard. Leaves: media.parquet, and video/ and audio/ beside it, which are
-not declared as outputs because Snakemake would delete what is still good.
+not declared as outputs because Snakemake would delete what is still good. With media.layout: tree
+also <results>/tree/, and a mark there for each shard.
 """
 
 from concord.media.protocol import media_protocol
@@ -21,10 +22,31 @@ rule transcode_shard:
         "../envs/media.yaml"
     threads: CONFIG.media.workers
     resources:
-        mem_mb=lambda w, threads: 500 + 300 * threads,
+        mem_mb=lambda w, threads, attempt: (500 + threads * CONFIG.media.memory_mb // 5) * attempt,
         runtime=lambda w, attempt: 240 * attempt,
     params:
         protocol=lambda w: media_protocol(CONFIG, w.collection),
-        tree=lambda w: LAYOUT.tree(w.collection),
     script:
         "../scripts/transcode_shard.py"
+
+
+rule write_tree:
+    """Write one shard's proxies, with sound, under the clips' own paths."""
+    input:
+        media="<results>/media/{collection}/{shard}/media.parquet",
+    output:
+        mark="<results>/tree/{collection}/.{shard}.done",
+    log:
+        "<results>/logs/write_tree/{collection}.{shard}.log",
+    benchmark:
+        "<results>/benchmarks/write_tree/{collection}.{shard}.tsv"
+    conda:
+        "../envs/media.yaml"
+    threads: CONFIG.media.workers
+    resources:
+        mem_mb=lambda w, threads, attempt: (500 + threads * CONFIG.media.memory_mb // 5) * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
+    params:
+        unusual=lambda w: LAYOUT.unusual_names(w.collection, w.shard),
+    script:
+        "../scripts/write_tree.py"

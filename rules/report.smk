@@ -82,6 +82,7 @@ rule drop_proxies:
     input:
         rules.export_formats.output,
         rules.render_report.output,
+        lambda w: [mark for c in CONFIG.collections for mark in LAYOUT.tree_marks(planned(c))],
         media=lambda w: [t for name in CONFIG.collections for t in LAYOUT.media(planned(name))],
     output:
         mark=touch("<results>/media/.dropped"),

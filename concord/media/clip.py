@@ -12,16 +12,14 @@ from typing import Any
 import av
 
 from concord.media.gate import gate
-from concord.media.measure import count_frames, share, silent_fraction
+from concord.media.measure import count_frames, measure_wave, share
 from concord.media.probe import Picture, Probe, Sound, probe
 from concord.media.transcode import (
-    BOTH,
     PROXY,
     WAVE,
     Result,
     Source,
     ToolError,
-    add_sound,
     link_inputs,
     transcode,
 )
@@ -34,8 +32,7 @@ WORK_PREFIX = ".work-"
 class Job:
     """What a worker needs to know about a clip; all builtins, so that it travels as JSON.
 
-    `keys` are the row's key if transcoded and if kept from it by the gate. With `tree` the proxy is
-    also written there, with sound; with `only_tree` nothing else is done.
+    `keys` are the row's key if transcoded and if kept from it by the gate.
     """
 
     clip_id: str
@@ -46,8 +43,6 @@ class Job:
     protocol: dict[str, Any]
     executable: str
     timeout_s: float
-    tree: str | None = None
-    only_tree: bool = False
 
     def row(self) -> Row:
         """The columns that are known before the clip is opened."""
@@ -78,11 +73,7 @@ def process(job: Job) -> Row:
             return closed(row, "missing", path)
     with _work_folder(Path(job.folder)) as folder:
         try:
-            source = _open(job, row, folder)
-            if job.only_tree:
-                _write_tree(job, source, deadline)
-            else:
-                _make(job, row, source, deadline)
+            _make(job, row, _open(job, row, folder), deadline)
         except MemoryError:
             return closed(job.row(), "memory_limit")
     return row
@@ -187,7 +178,7 @@ def _make(job: Job, row: Row, source: Source, deadline: float) -> None:
         if parts := "".join(p for p in step if p in waiting):
             result = transcode(source, protocol, job.executable, deadline, parts)
             _settle(row, source, protocol, result, parts)
-    _finish(job, row, source, deadline)
+    _finish(job, row, source)
 
 
 def _settle(row: Row, source: Source, protocol: dict[str, Any], result: Result, parts: str) -> None:
@@ -197,7 +188,7 @@ def _settle(row: Row, source: Source, protocol: dict[str, Any], result: Result, 
     if "v" in parts:
         _settle_picture(row, source, protocol["fps"], result)
     if "a" in parts:
-        _settle_sound(row, source.folder / WAVE, result)
+        _settle_sound(row, source, result)
 
 
 def _settle_picture(row: Row, source: Source, fps: float, result: Result) -> None:
@@ -212,20 +203,20 @@ def _settle_picture(row: Row, source: Source, fps: float, result: Result) -> Non
     row["frozen_fraction"] = share(result.log.frozen_s, frames, fps)
 
 
-def _settle_sound(row: Row, wave: Path, result: Result) -> None:
+def _settle_sound(row: Row, source: Source, result: Result) -> None:
     error, log = result.errors.get("a"), result.log
-    usable = log.samples and log.mean_volume_db is not None and not _is_fatal(error)
-    silent = silent_fraction(wave) if usable and wave.exists() else None
-    if silent is None:
+    usable = log.mean_volume_db is not None and not _is_fatal(error)
+    heard = measure_wave(source.folder / WAVE) if usable else None
+    if heard is None:
         row["audio_status"], row["audio_reason"] = "failed", _reason(result, "a", "no_samples")
     elif log.not_finite:
         row["audio_status"], row["audio_reason"] = "failed", "not_finite"
         row["detail"] = f"{log.not_finite} samples are NaN or infinite"
     else:
-        row["audio_duration_s"] = log.samples / (row["channels"] * row["sample_rate_hz"])
+        length_s, row["silent_fraction"] = heard
+        row["audio_duration_s"] = max(0.0, length_s - source.sound_delay_s)
         row["mean_volume_db"] = log.mean_volume_db
         row["max_volume_db"] = log.max_volume_db
-        row["silent_fraction"] = silent
 
 
 def _is_fatal(error: ToolError | None) -> bool:
@@ -241,7 +232,7 @@ def _reason(result: Result, part: str, otherwise: str) -> str:
     return "memory_limit" if result.log.out_of_memory else otherwise
 
 
-def _finish(job: Job, row: Row, source: Source, deadline: float) -> None:
+def _finish(job: Job, row: Row, source: Source) -> None:
     """Decide the clip's status and move its files to their places."""
     has_picture, has_sound = row["video_status"] == "ok", row["audio_status"] == "ok"
     row["status"] = "ok" if has_picture or has_sound else "failed"
@@ -252,21 +243,9 @@ def _finish(job: Job, row: Row, source: Source, deadline: float) -> None:
     if row["duration_s"] is None and has_sound:
         row["duration_s"] = row["audio_duration_s"]
     if has_picture:
-        _write_tree(job, source, deadline)
         row["proxy"] = _place(source.folder / PROXY, Path(job.folder, "video", f"{row['key']}.mp4"))
     if has_sound:
         row["wave"] = _place(source.folder / WAVE, Path(job.folder, "audio", f"{row['key']}.wav"))
-
-
-def _write_tree(job: Job, source: Source, deadline: float) -> None:
-    """Write the proxy with the original's sound at `job.tree`, if it is wanted."""
-    if job.tree is None:
-        return
-    if job.only_tree:
-        proxy = Path(job.folder, "video", f"{job.keys[0]}.mp4").absolute()
-        (source.folder / PROXY).symlink_to(proxy)
-    if add_sound(source, job.executable, deadline) is None:
-        _place(source.folder / BOTH, Path(job.tree))
 
 
 def _place(file: Path, target: Path) -> str:

@@ -15,6 +15,12 @@ _BLACK = re.compile(rf"black_start:\s*{_NUMBER} black_end:\s*{_NUMBER}")
 _FREEZE = re.compile(rf"freeze_(start|end): {_NUMBER}")
 
 _NO_MEMORY = re.compile(r"cannot allocate|failed to allocate|malloc|get_buffer\(\) failed", re.I)
+_NO_ROOM = re.compile(
+    r"no space left on device|disk quota exceeded|read-only file system|file too large", re.I
+)
+_NOT_WRITTEN = re.compile(
+    r"(?:writ|mux|output|trailer|proxy\.mp4|wave\.wav).*input/output error", re.I
+)
 
 SILENCE_DB = -60.0
 WINDOW_S = 0.02
@@ -25,12 +31,23 @@ MAX_DETAIL = 300
 
 
 @dataclass
-class Log:
-    """ffmpeg's log, read once."""
+class Volume:
+    """What volumedetect said of a stretch of sound; samples of all channels, levels in dBFS."""
 
-    mean_volume_db: float | None = None
-    max_volume_db: float | None = None
-    samples: int = 0
+    samples: int
+    mean_db: float = FLOOR_DB
+    max_db: float = FLOOR_DB
+
+
+@dataclass
+class Log:
+    """ffmpeg's log, read once.
+
+    Where a sound changes its rate or its channels, ffmpeg starts its filters anew, and so there is
+    a volume for each stretch.
+    """
+
+    volumes: list[Volume] = field(default_factory=list)
     not_finite: int = 0
     black_s: list[tuple[float, float]] = field(default_factory=list)
     frozen_s: list[tuple[float, float]] = field(default_factory=list)
@@ -38,13 +55,26 @@ class Log:
     first_error: str = ""
     last_error: str = ""
     out_of_memory: bool = False
+    machine_error: str = ""
+
+    @property
+    def mean_volume_db(self) -> float | None:
+        """Root mean square level of the whole sound; None without samples."""
+        samples = sum(v.samples for v in self.volumes)
+        if not samples:
+            return None
+        power = sum(v.samples * 10 ** (v.mean_db / 10) for v in self.volumes) / samples
+        return max(FLOOR_DB, round(10 * math.log10(power), 1))
+
+    @property
+    def max_volume_db(self) -> float | None:
+        """Largest sample; None without samples."""
+        return max((v.max_db for v in self.volumes if v.samples), default=None)
 
     def merged(self, other: "Log") -> "Log":
         """This log with what a later call measured."""
         return Log(
-            self.mean_volume_db if other.mean_volume_db is None else other.mean_volume_db,
-            self.max_volume_db if other.max_volume_db is None else other.max_volume_db,
-            other.samples or self.samples,
+            other.volumes or self.volumes,
             other.not_finite or self.not_finite,
             other.black_s or self.black_s,
             other.frozen_s or self.frozen_s,
@@ -52,6 +82,7 @@ class Log:
             self.first_error or other.first_error,
             other.last_error or self.last_error,
             self.out_of_memory or other.out_of_memory,
+            self.machine_error or other.machine_error,
         )
 
     @property
@@ -84,17 +115,19 @@ def _note_error(log: Log, match: re.Match[str]) -> None:
     log.first_error = log.first_error or text
     log.last_error = text
     log.out_of_memory |= bool(_NO_MEMORY.search(text))
+    if not log.machine_error and (_NO_ROOM.search(text) or _NOT_WRITTEN.search(match[0])):
+        log.machine_error = text
 
 
 def _note_measure(log: Log, source: str, text: str) -> None:
     if source.startswith("Parsed_volumedetect") and (found := _VOLUME.match(text)):
         name, value = found[1], float(found[2])
         if name == "n_samples":
-            log.samples = int(value)
-        elif name == "mean_volume":
-            log.mean_volume_db = max(value, FLOOR_DB)
-        else:
-            log.max_volume_db = max(value, FLOOR_DB)
+            log.volumes.append(Volume(int(value)))
+        elif name == "mean_volume" and log.volumes:
+            log.volumes[-1].mean_db = max(FLOOR_DB, value)
+        elif log.volumes:
+            log.volumes[-1].max_db = max(FLOOR_DB, value)
     elif source.startswith("Parsed_astats") and (found := _NOT_FINITE.match(text)):
         # ffmpeg gives the number a channel, which may be a fraction.
         log.not_finite += math.ceil(float(found[1]))
@@ -116,15 +149,19 @@ def share(intervals: list[tuple[float, float]], frames: int, fps: float) -> floa
     return min(1.0, max(0.0, covered * fps / frames))
 
 
-def silent_fraction(wave: Path) -> float | None:
-    """Share of the 20 ms windows of a mono 16 bit wave whose RMS level is below -60 dBFS.
+def measure_wave(wave: Path) -> tuple[float, float] | None:
+    """Seconds of a mono 16 bit wave, and the share of it that is silent, 0 to 1.
 
-    None for a wave without samples; a last window that is shorter counts by its length.
+    Silent are the windows of 20 ms whose RMS level is below -60 dBFS; a last window that is shorter
+    counts by its length. None if the wave is missing, damaged or empty.
     """
     import numpy as np
     import soundfile
 
-    samples, rate = soundfile.read(wave, dtype="float32")
+    try:
+        samples, rate = soundfile.read(wave, dtype="float32")
+    except soundfile.LibsndfileError:
+        return None
     if not len(samples):
         return None
     window = max(1, round(rate * WINDOW_S))
@@ -132,7 +169,7 @@ def silent_fraction(wave: Path) -> float | None:
     lengths = np.minimum(window, len(samples) - starts)
     power = np.add.reduceat(samples.astype(np.float64) ** 2, starts) / lengths
     silent = power < 10 ** (SILENCE_DB / 10)
-    return float(lengths[silent].sum() / len(samples))
+    return len(samples) / rate, float(lengths[silent].sum() / len(samples))
 
 
 def count_frames(proxy: Path) -> int:

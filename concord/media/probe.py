@@ -114,7 +114,9 @@ def _decode(packet: Any) -> Any:
 
 
 def _start_s(stream: Any) -> float | None:
-    return None if stream.start_time is None else float(stream.start_time * stream.time_base)
+    if stream.start_time is None or not stream.time_base:
+        return None
+    return float(stream.start_time * stream.time_base)
 
 
 def _picture(stream: Any, frame: Any) -> Picture:

@@ -3,12 +3,14 @@
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from concord.errors import UserError
 from concord.media.clip import WORK_PREFIX, Job, Row, filtered, gate_reason
@@ -16,12 +18,10 @@ from concord.media.ffmpeg import find_ffmpeg
 from concord.media.gate import gate
 from concord.media.protocol import row_keys
 from concord.media.worker import Worker
+from concord.progress import Progress
 from concord.protocol import protocol_id
 from concord.resume import Resume
-from concord.tables import MEDIA, PLAN, read_table
-
-DROPPED = ".dropped"
-"""Marks a shard whose proxies and waves were deleted on purpose."""
+from concord.tables import MEDIA, PLAN, read_metadata, read_table
 
 
 def process_shard(
@@ -32,13 +32,12 @@ def process_shard(
     workers: int,
     timeout_s: float,
     memory_mb: int,
-    tree: Path | None = None,
+    keep_proxies: bool = True,
 ) -> None:
     """Write the media table `output` of the clips in `plan`, and video/ and audio/ beside it.
 
-    Clips whose row is there already, with its files, are not opened again. Files of clips that left
-    the plan are deleted. With `tree` (a collection's folder) the proxies are written there too,
-    with sound, under the clips' relative paths; names that do not end in .mp4 get it appended.
+    Clips whose row is there already are not opened again; with `keep_proxies` their files have to
+    be there too. Files of clips that left the plan are deleted.
     Raises MachineError if the machine is at fault (a full disk), UserError without an ffmpeg.
     """
     clips = read_table(plan, PLAN).to_pylist()
@@ -47,29 +46,32 @@ def process_shard(
         (folder / name).mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{WORK_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    jobs = [_job(clip, folder, protocol, timeout_s, tree) for clip in clips]
+    jobs = [_job(clip, folder, protocol, timeout_s) for clip in clips]
     with Resume(output, MEDIA) as resume:
-        former = {row["clip_id"] for row in resume.done.values()}
-        reused = {job.clip_id: row for job in jobs if (row := _reusable(job, resume.done))}
+        done = {
+            key: row
+            for key, row in resume.done.items()
+            if not keep_proxies or _has_files(folder, row)
+        }
+        reused = {job.clip_id: row for job in jobs if (row := _reusable(job, done))}
         resume.done.update((row["key"], row) for row in reused.values())
+        for row in reused.values():
+            _tell(row)
         # The largest first, so that no worker is left alone with a long clip at the end.
         todo = sorted((job for job in jobs if job.clip_id not in reused), key=_size, reverse=True)
-        todo_tree = [job for job in jobs if job.clip_id in reused and _lacks_tree(job, reused)]
-        todo_tree = [replace(job, only_tree=True) for job in todo_tree]
         made: dict[str, Row] = {}
         for row in _run(todo, folder.name, workers, memory_mb):
             resume.add(row)
+            _tell(row)
             made[row["clip_id"]] = row
-        for _ in _run(todo_tree, f"{folder.name} (tree)", workers, memory_mb):
-            pass
         rows = [(reused | made)[job.clip_id] for job in jobs]
         resume.finish(
-            [row["key"] for row in rows], protocol=protocol, protocol_id=protocol_id(protocol)
+            [row["key"] for row in rows],
+            protocol=protocol,
+            protocol_id=protocol_id(protocol),
+            computed=_tools(resume),
         )
         _delete_orphans(folder, rows)
-        if tree:
-            for clip_id in former.difference(job.clip_id for job in jobs):
-                _tree_path(tree, clip_id).unlink(missing_ok=True)
 
 
 def restore(
@@ -110,8 +112,7 @@ def restore(
 
 
 def drop_proxies(output: Path) -> None:
-    """Delete the proxies and waves beside a media table, for good: its rows stay finished."""
-    (output.parent / DROPPED).touch()
+    """Delete the proxies and waves beside a media table; its rows stay finished."""
     for name in ("video", "audio"):
         shutil.rmtree(output.parent / name, ignore_errors=True)
 
@@ -121,7 +122,6 @@ def _job(
     folder: Path,
     protocol: dict[str, Any],
     timeout_s: float,
-    tree: Path | None,
 ) -> Job:
     return Job(
         clip["clip_id"],
@@ -132,15 +132,14 @@ def _job(
         protocol,
         find_ffmpeg().path,
         timeout_s,
-        str(_tree_path(tree, clip["clip_id"]).absolute()) if tree else None,
     )
 
 
 def _reusable(job: Job, done: Mapping[str, Row]) -> Row | None:
-    """The finished row of a job's clip, if its files are there and the gate decides as it did."""
+    """The finished row of a job's clip, if the gate decides as it did."""
     transcoded, kept_out = (done.get(key) for key in job.keys)
     now = {"clip_id": job.clip_id, "path": job.path, "audio_path": job.audio_path}
-    if transcoded and _has_files(Path(job.folder), transcoded):
+    if transcoded:
         reason = gate_reason(transcoded, job.protocol)
         if reason is None:
             return transcoded | now
@@ -160,8 +159,25 @@ def _size(job: Job) -> int:
 
 def _has_files(folder: Path, row: Row) -> bool:
     files = [("video", row["proxy"]), ("audio", row["wave"])]
-    there = all((folder / kind / name).exists() for kind, name in files if name)
-    return there or (folder / DROPPED).exists()
+    return all((folder / kind / name).exists() for kind, name in files if name)
+
+
+def _tell(row: Row) -> None:
+    """One line in the log for a clip that is not ok."""
+    if row["status"] != "ok":
+        words = [row["status"], row["reason"], row["detail"]]
+        print(f"{row['clip_id']!r}:", *filter(None, words), file=sys.stderr, flush=True)
+
+
+def _tools(resume: Resume) -> dict[str, list[str]]:
+    """Versions of the tools that made the rows, those of earlier runs included."""
+    versions: dict[str, list[str]] = {}
+    with suppress(OSError, pa.ArrowException):  # there is no earlier table, or it is damaged
+        versions = read_metadata(resume.previous).get("computed", {})
+    if resume.journal.stat().st_size:
+        now = {"ffmpeg": find_ffmpeg().version, "av": version("av")}
+        versions = {tool: sorted({*versions.get(tool, []), v}) for tool, v in now.items()}
+    return versions
 
 
 def _run(jobs: list[Job], name: str, workers: int, memory_mb: int) -> Iterator[Row]:
@@ -178,7 +194,7 @@ def _run(jobs: list[Job], name: str, workers: int, memory_mb: int) -> Iterator[R
         row: Row = own.worker.run(job)
         return row
 
-    progress = _Progress(name, len(jobs))
+    progress = Progress(f"media {name}: clips", len(jobs))
     executor = ThreadPoolExecutor(min(workers, len(jobs)))
     try:
         for future in as_completed([executor.submit(run, job) for job in jobs]):
@@ -191,44 +207,9 @@ def _run(jobs: list[Job], name: str, workers: int, memory_mb: int) -> Iterator[R
         executor.shutdown()
 
 
-class _Progress:
-    """Plain lines on standard error: clips done, clips a second, time left."""
-
-    INTERVAL_S = 5.0
-
-    def __init__(self, name: str, total: int) -> None:
-        self.name, self.total, self.done = name, total, 0
-        self.start_s = self.last_s = time.monotonic()
-
-    def step(self) -> None:
-        """Count one clip."""
-        self.done += 1
-        now_s = time.monotonic()
-        if now_s - self.last_s < self.INTERVAL_S and self.done < self.total:
-            return
-        self.last_s = now_s
-        rate = self.done / max(now_s - self.start_s, 1e-9)
-        left_s = (self.total - self.done) / rate
-        print(
-            f"media {self.name}: {self.done} of {self.total} clips, {rate:.1f} clips/s, "
-            f"{left_s:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
 def _delete_orphans(folder: Path, rows: list[Row]) -> None:
     for kind, column in (("video", "proxy"), ("audio", "wave")):
         wanted = {row[column] for row in rows}
         for file in (folder / kind).iterdir():
             if file.name not in wanted:
                 file.unlink()
-
-
-def _tree_path(tree: Path, clip_id: str) -> Path:
-    name = clip_id if clip_id.lower().endswith(".mp4") else f"{clip_id}.mp4"
-    return tree / name
-
-
-def _lacks_tree(job: Job, rows: Mapping[str, Row]) -> bool:
-    return bool(job.tree and rows[job.clip_id]["proxy"] and not Path(job.tree).exists())

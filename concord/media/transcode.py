@@ -9,6 +9,7 @@ placed by counting its samples.
 """
 
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 
 import ffmpeg
 
+from concord.errors import UserError
 from concord.media.measure import Log, count_frames, read_log
 from concord.media.probe import OPEN_OPTIONS, Picture, Sound
 
@@ -27,7 +29,7 @@ MIN_SAMPLES = 64
 CANNOT_START = 127
 _NO_DECODER = ("opening decoder", "no decoder found", "matches no streams")
 
-PROXY, WAVE, BOTH = "proxy.mp4", "wave.wav", "both.mp4"
+PROXY, WAVE = "proxy.mp4", "wave.wav"
 
 
 class ToolError(Exception):
@@ -37,8 +39,8 @@ class ToolError(Exception):
     """
 
 
-class MachineError(Exception):
-    """The machine, not the clip, is at fault."""
+class MachineError(UserError):
+    """The machine, not the clip, is at fault: a full disk, a program that does not start."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,19 @@ class Source:
     @property
     def picture_delay_s(self) -> float:
         """Seconds by which the picture starts after zero."""
-        if self.picture is None or self.picture.start_s is None:
+        return self._delay(self.clip_start_s, self.picture, self.picture_shift_s)
+
+    @property
+    def sound_delay_s(self) -> float:
+        """The same for the sound."""
+        start_s = self.sound_start_s if self.sound_file else self.clip_start_s
+        return self._delay(start_s, self.sound, self.sound_shift_s)
+
+    @staticmethod
+    def _delay(file_start_s: float, stream: Picture | Sound | None, shift_s: float) -> float:
+        if stream is None or stream.start_s is None:
             return 0.0
-        return max(0.0, self.picture.start_s - self.clip_start_s - self.picture_shift_s)
+        return max(0.0, stream.start_s - file_start_s - shift_s)
 
     @staticmethod
     def _shift(file_start_s: float, *streams: Picture | Sound | None) -> float:
@@ -112,7 +124,7 @@ def transcode(
 
     Where one damaged stream keeps the other from being made, each is tried alone. A picture too
     short for one frame of the proxy gives one. `deadline` is a time of the monotonic clock.
-    Raises MachineError when the disk is full.
+    Raises MachineError when the disk is full or cannot be written.
     """
     log, error = _call(_command(source, protocol, parts), source.folder, executable, deadline)
     if error is None:
@@ -129,16 +141,6 @@ def transcode(
         if error:
             result.errors[part] = error
     return result
-
-
-def add_sound(source: Source, executable: str, deadline: float) -> ToolError | None:
-    """Write BOTH: the picture of PROXY, as it is, with the original's sound as AAC beside it."""
-    picture = ffmpeg.input(PROXY)["v"]
-    streams = [picture]
-    if source.sound:
-        streams.append(_placed(_sound_stream(source), source))
-    output = ffmpeg.output(*streams, BOTH, vcodec="copy", acodec="aac", **_PLAIN)
-    return _call(output, source.folder, executable, deadline)[1]
 
 
 _PLAIN = {
@@ -253,8 +255,8 @@ def _call(
     log = read_log(log_path)
     if code == CANNOT_START:
         raise MachineError(f"{executable}: does not start: {log_path.read_text(errors='replace')}")
-    if "No space left on device" in log.last_error:
-        raise MachineError(f"{folder}: no space left on device")
+    if log.machine_error or code == -signal.SIGXFSZ:
+        raise MachineError(f"{folder}: {log.machine_error or 'File too large'}")
     reason = "timeout" if timed_out else _reason(code, log)
     return log, ToolError(reason, log.last_error) if reason else None
 

@@ -70,7 +70,7 @@ def run(
     sounds: dict[str, Path] | None = None,
     timeout_s: float = 60,
     memory_mb: int = 2000,
-    tree: Path | None = None,
+    keep_proxies: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Rows by clip_id after the stage ran on the clips; outputs lie in folder/shard."""
     write_plan(folder / "plan.parquet", clips, sounds)
@@ -82,7 +82,7 @@ def run(
         workers=2,
         timeout_s=timeout_s,
         memory_mb=memory_mb,
-        tree=tree,
+        keep_proxies=keep_proxies,
     )
     return {row["clip_id"]: row for row in read_table(output, MEDIA).to_pylist()}
 

@@ -14,18 +14,18 @@ import pytest
 from media_clips import (
     H264,
     PICTURE,
-    TONE,
     clip,
     make,
     processed,
     protocol,
-    proxy_frames,
     run,
     write_plan,
 )
 
 from concord.errors import UserError
+from concord.media.ffmpeg import Ffmpeg, find_ffmpeg
 from concord.media.shard import drop_proxies, restore
+from concord.tables import read_metadata
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_dropped_proxies_are_not_made_again_until_needed(tmp_path: Path, three: 
     original = (tmp_path / "shard/video" / rows["loud.mp4"]["proxy"]).read_bytes()
     drop_proxies(tmp_path / "shard/media.parquet")
     assert not (tmp_path / "shard/video").exists()
-    assert run(tmp_path, three)["loud.mp4"] == rows["loud.mp4"]
+    assert run(tmp_path, three, keep_proxies=False)["loud.mp4"] == rows["loud.mp4"]
     assert processed(tmp_path) == 1
 
     proxy, wave = restore(rows["loud.mp4"], protocol(), tmp_path / "again")
@@ -140,23 +140,14 @@ def test_filtered_and_unfiltered_agree_on_what_passes(tmp_path: Path, three: lis
         assert (tmp_path / "one" / folder).read_bytes() == (tmp_path / folder).read_bytes()
 
 
-def test_tree_has_the_proxies_with_sound_under_their_paths(
+def test_dropped_proxies_come_back_when_they_are_to_be_kept(
     tmp_path: Path, three: list[Path]
 ) -> None:
-    tree = tmp_path / "tree"
-    silent_gif = make(tmp_path / "a.gif", *PICTURE)
-    run(tmp_path, [three[0], silent_gif])
-    rows = run(tmp_path, [three[0], three[2], silent_gif], tree=tree)
-    assert processed(tmp_path) == 1
-    assert {p.name for p in tree.rglob("*.mp4")} == {"loud.mp4", "mute.mp4", "a.gif.mp4"}
-    with av.open(str(tree / "loud.mp4")) as container:
-        assert [s.codec_context.name for s in container.streams] == ["h264", "aac"]
-        assert container.streams.audio[0].rate == 44100
-        shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    assert len(shown) == len(proxy_frames(tmp_path, rows["loud.mp4"])) == 20
-
-    run(tmp_path, [three[0]], tree=tree)
-    assert {p.name for p in tree.rglob("*.mp4")} == {"loud.mp4"}
+    rows = run(tmp_path, three)
+    drop_proxies(tmp_path / "shard/media.parquet")
+    assert run(tmp_path, three, keep_proxies=True) == rows
+    assert processed(tmp_path) == 3
+    assert files(tmp_path) == named(rows)
 
 
 def test_kill_at_any_moment_then_the_same_command(tmp_path: Path) -> None:
@@ -198,13 +189,48 @@ def test_progress_is_told_in_plain_lines(
     run(tmp_path, three)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("media shard: 3 of 3 clips, ")
+    assert lines[0].startswith("media shard: clips: 3 of 3, ")
     assert lines[0].endswith("0 s left")
+
+
+def test_the_log_has_a_line_for_each_clip_that_is_not_ok(
+    tmp_path: Path, three: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "bro\nken.mp4"
+    broken.write_bytes(b"no clip")
+    for _ in range(2):
+        run(tmp_path, [*three, broken], protocol(filters=True))
+        lines = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("media ")]
+        assert sorted(lines) == [
+            "'bro\\nken.mp4': failed unreadable Invalid data found when processing input",
+            "'mute.mp4': skipped no_audio_stream",
+            "'silent.mp4': skipped silent",
+        ]
+
+
+def test_the_metadata_name_every_tool_that_made_rows(
+    tmp_path: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from concord.media import shard
+
+    def computed() -> dict[str, list[str]]:
+        return read_metadata(tmp_path / "shard/media.parquet")["computed"]
+
+    now = find_ffmpeg()
+    monkeypatch.setattr(shard, "find_ffmpeg", lambda: replace(now, version="0.9"))
+    run(tmp_path, three[:1])
+    assert computed() == {"av": [av.__version__], "ffmpeg": ["0.9"]}
+    monkeypatch.undo()
+    run(tmp_path, three[:1])
+    assert computed()["ffmpeg"] == ["0.9"]
+    run(tmp_path, three)
+    assert computed() == {"av": [av.__version__], "ffmpeg": ["0.9", now.version]}
 
 
 def test_the_protocol_is_in_the_metadata(tmp_path: Path, three: list[Path]) -> None:
     from concord.protocol import protocol_id
-    from concord.tables import read_metadata
 
     settings = protocol(fps=10)
     rows = run(tmp_path, three, settings)
@@ -214,15 +240,54 @@ def test_the_protocol_is_in_the_metadata(tmp_path: Path, three: list[Path]) -> N
     assert rows["loud.mp4"]["frames"] == 10
 
 
-def test_full_disk_fails_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ffmpeg that finds the disk full is the machine's fault, not the clip's."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        "av_interleaved_write_frame(): No space left on device",
+        "av_interleaved_write_frame(): Disk quota exceeded",
+        "Error writing trailer of wave.wav: Input/output error",
+        "proxy.mp4: Read-only file system",
+        "av_interleaved_write_frame(): File too large",
+    ],
+)
+def test_a_disk_that_cannot_be_written_fails_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """It is the machine's fault, not the clip's, and is told without a traceback."""
     from concord.media import shard
-    from concord.media.ffmpeg import Ffmpeg
-    from concord.media.transcode import MachineError
 
-    fake = tmp_path / "ffmpeg"
-    fake.write_text("#!/bin/sh\necho '[error] x: No space left on device' >&2\nexit 1\n")
-    fake.chmod(0o755)
+    script = f"echo '[error] {words}' >&2; echo '[error] Conversion failed!' >&2; exit 1"
+    fake = executable(tmp_path / "ffmpeg", script)
     monkeypatch.setattr(shard, "find_ffmpeg", lambda: Ffmpeg(str(fake), "0", "system"))
-    with pytest.raises(MachineError, match="no space left"):
-        run(tmp_path, [make(tmp_path / "a.mp4", *PICTURE, *TONE, *H264)])
+    with pytest.raises(UserError, match=words.split(": ")[1]):
+        run(tmp_path, [clip(tmp_path / "a.mp4")])
+
+
+def test_an_input_that_cannot_be_read_is_the_clips_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concord.media import shard
+
+    fake = executable(
+        tmp_path / "ffmpeg", "echo '[error] clip.mp4: Input/output error' >&2; exit 1"
+    )
+    monkeypatch.setattr(shard, "find_ffmpeg", lambda: Ffmpeg(str(fake), "0", "system"))
+    assert run(tmp_path, [clip(tmp_path / "a.mp4")])["a.mp4"]["status"] == "failed"
+
+
+def test_a_limit_on_file_sizes_fails_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concord.media import shard
+
+    real = find_ffmpeg()
+    fake = executable(tmp_path / "ffmpeg", f'ulimit -f 20; exec {real.path} "$@"')
+    monkeypatch.setattr(shard, "find_ffmpeg", lambda: Ffmpeg(str(fake), "0", "system"))
+    with pytest.raises(UserError, match="too large"):
+        run(tmp_path, [clip(tmp_path / "a.mp4")])
+
+
+def executable(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path

@@ -11,6 +11,7 @@ from media_clips import SILENCE, clip, make, run, wave
 
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.gate import gate
+from concord.media.measure import measure_wave
 
 
 def write(path: Path, samples: np.ndarray, rate: int = 16000, subtype: str = "FLOAT") -> Path:
@@ -79,6 +80,38 @@ def test_one_sample_that_is_no_number(tmp_path: Path, bad: float) -> None:
     row = run(tmp_path, [write(tmp_path / "a.wav", samples)])["a.wav"]
     assert (row["status"], row["reason"], row["audio_status"]) == ("failed", "not_finite", "failed")
     assert row["wave"] is row["mean_volume_db"] is None
+
+
+def test_sound_whose_channels_and_rate_change(tmp_path: Path) -> None:
+    """ffmpeg measures each stretch alone: four seconds at -24 dB, then one second of silence."""
+    loud = make(tmp_path / "1.aac", "-f", "lavfi", "-i", "sine=d=4:r=44100", "-ac", "2")
+    quiet = make(tmp_path / "2.aac", "-f", "lavfi", "-i", "anullsrc=r=22050:cl=mono:d=1")
+    both = tmp_path / "both.aac"
+    both.write_bytes(loud.read_bytes() + quiet.read_bytes())
+    rows = run(tmp_path, [loud, both])
+    row = rows["both.aac"]
+    assert row["audio_duration_s"] == row["duration_s"] == pytest.approx(5, abs=0.15)
+    assert len(wave(tmp_path, row)) / 16000 == row["audio_duration_s"]
+    expected = rows["1.aac"]["mean_volume_db"] + 10 * np.log10(8 * 44100 / (8 * 44100 + 22050))
+    assert row["mean_volume_db"] == pytest.approx(expected, abs=0.15)
+    assert row["max_volume_db"] == pytest.approx(rows["1.aac"]["max_volume_db"], abs=0.3)
+    assert row["silent_fraction"] == pytest.approx(0.2, abs=0.03)
+    assert gate(row, "audible", -60) == ("ok", None)
+
+
+def test_a_header_without_rate_and_channels_stops_nothing(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.wav", np.full(16000, 0.1), subtype="PCM_16").read_bytes()
+    for name, at, length in (("rate.wav", 24, 4), ("channels.wav", 22, 2)):
+        (tmp_path / name).write_bytes(content[:at] + bytes(length) + content[at + length :])
+    rows = run(tmp_path, [tmp_path / "rate.wav", tmp_path / "channels.wav"])
+    for row in rows.values():
+        assert (row["audio_status"] == "ok") == (row["mean_volume_db"] is not None)
+
+
+def test_a_damaged_wave_is_not_measured(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    assert measure_wave(tmp_path / "a.wav") is None
+    assert measure_wave(tmp_path / "gone.wav") is None
 
 
 def test_no_samples_and_very_few(tmp_path: Path) -> None:

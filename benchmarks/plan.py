@@ -123,9 +123,10 @@ def make_outputs(folder: Path) -> None:
     for line in summary.stdout.splitlines():
         name = line.split("\t")[0]
         if name.startswith("results/"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).touch()
-            os.utime(folder / name, (0, 0))  # older than the plan, so that --touch records them
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch() if path.suffix else path.mkdir(exist_ok=True)  # some are folders
+            os.utime(path, (0, 0))  # older than the plan, so that --touch records them
     # Its exit status says nothing: the table that ends a run cannot be read from empty files.
     subprocess.run(snakemake("--touch", "--quiet", "all"), cwd=folder, capture_output=True)
 

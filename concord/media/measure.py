@@ -69,7 +69,7 @@ class Log:
     @property
     def max_volume_db(self) -> float | None:
         """Largest sample; None without samples."""
-        return max((v.max_db for v in self.volumes if v.samples), default=None)
+        return max((v.max_db for v in self.volumes), default=None)
 
     def merged(self, other: "Log") -> "Log":
         """This log with what a later call measured."""
@@ -122,7 +122,7 @@ def _note_error(log: Log, match: re.Match[str]) -> None:
 def _note_measure(log: Log, source: str, text: str) -> None:
     if source.startswith("Parsed_volumedetect") and (found := _VOLUME.match(text)):
         name, value = found[1], float(found[2])
-        if name == "n_samples":
+        if name == "n_samples" and value:
             log.volumes.append(Volume(int(value)))
         elif name == "mean_volume" and log.volumes:
             log.volumes[-1].mean_db = max(FLOOR_DB, value)

@@ -29,7 +29,7 @@ MIN_SAMPLES = 64
 CANNOT_START = 127
 _NO_DECODER = ("opening decoder", "no decoder found", "matches no streams")
 
-PROXY, WAVE = "proxy.mp4", "wave.wav"
+PROXY, WAVE, STEADY = "proxy.mp4", "wave.wav", "steady.mka"
 
 
 class ToolError(Exception):
@@ -131,7 +131,7 @@ def transcode(
         if "v" in parts and not count_frames(source.folder / PROXY):
             still = _proxy(source, protocol, still=True)
             log = log.merged(_call(still, source.folder, executable, deadline)[0])
-        return Result(log)
+        return _sound_again(Result(log), source, protocol, executable, deadline)
     if len(parts) == 1 or error.args[0] == "timeout":
         return Result(log, dict.fromkeys(parts, error))
     result = Result(log)
@@ -140,7 +140,51 @@ def transcode(
         result.log = result.log.merged(log)
         if error:
             result.errors[part] = error
+    return _sound_again(result, source, protocol, executable, deadline)
+
+
+def _sound_again(
+    result: Result,
+    source: Source,
+    protocol: dict[str, Any],
+    executable: str,
+    deadline: float,
+) -> Result:
+    """Write WAVE once more where ffmpeg started its filters anew and so placed the sound anew.
+
+    A picture that changes its size does that too, so the sound is tried alone first; a sound that
+    itself changes is first written with one rate and one number of channels.
+    """
+    if len(result.log.volumes) <= 1 or "a" in result.errors:
+        return result
+    for make in (_wave, _steady, _steady_wave):
+        log, error = _call(make(source, protocol), source.folder, executable, deadline)
+        result.log = result.log.merged(log)
+        if error:
+            result.errors["a"] = error
+            return result
+        if len(log.volumes) == 1:
+            return result
     return result
+
+
+def _steady(source: Source, protocol: dict[str, Any]) -> Any:
+    """The sound on the clip's clock, with its gaps, in one format."""
+    assert source.sound is not None
+    stream = _sound_stream(source)
+    if source.sound.start_s is not None and source.sound_shift_s:
+        stream = stream.filter("asetpts", f"PTS-({source.sound_shift_s:.6f})/TB")
+    rate = source.sound.sample_rate_hz or protocol["sample_rate_hz"]
+    return stream.output(STEADY, acodec="pcm_s16le", ar=rate, ac=1, **_PLAIN)
+
+
+def _steady_wave(source: Source, protocol: dict[str, Any]) -> Any:
+    assert source.sound is not None
+    stream = ffmpeg.input(STEADY, threads=1, copyts=None)["a"]
+    if source.sound.start_s is None:
+        stream = stream.filter("asetpts", "N/SR/TB")
+    stream = stream.filter("aresample", protocol["sample_rate_hz"], **{"async": 1, "first_pts": 0})
+    return stream.output(WAVE, acodec="pcm_s16le", **_PLAIN)
 
 
 _PLAIN = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from media_clips import SILENCE, clip, make, run, wave
+from media_clips import H264, SILENCE, clip, make, run, wave
 
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.gate import gate
@@ -97,6 +97,26 @@ def test_sound_whose_channels_and_rate_change(tmp_path: Path) -> None:
     assert row["max_volume_db"] == pytest.approx(rows["1.aac"]["max_volume_db"], abs=0.3)
     assert row["silent_fraction"] == pytest.approx(0.2, abs=0.03)
     assert gate(row, "audible", -60) == ("ok", None)
+
+
+@pytest.mark.parametrize("channels", ["2", "1"], ids=["picture", "sound too"])
+def test_a_stream_that_changes_midway_keeps_its_clock(tmp_path: Path, channels: str) -> None:
+    """ffmpeg starts its filters anew there, which must not put silence into the wave."""
+    parts = [
+        make(tmp_path / "1.ts", *moving("160x120"), "-ac", "2"),
+        make(tmp_path / "2.ts", *moving("240x320"), "-ac", channels, "-output_ts_offset", "2"),
+    ]
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    row = run(tmp_path, [both])["both.ts"]
+    assert row["audio_duration_s"] == pytest.approx(4, abs=0.15)
+    assert row["silent_fraction"] < 0.03
+    assert row["frames"] == pytest.approx(80, abs=2)
+
+
+def moving(size: str) -> tuple[str, ...]:
+    picture = ("-f", "lavfi", "-i", f"testsrc=s={size}:r=25:d=2")
+    return *picture, "-f", "lavfi", "-i", "sine=d=2:r=44100", "-g", "10", *H264
 
 
 def test_a_header_without_rate_and_channels_stops_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def print_summary(tables: Path) -> None:
     shown = [r for r in rows if r["task"] != "retrieval" or r["metric"].endswith("recall_at_1")]
     console = Console()
     if any(row["limited"] for row in rows):
-        console.print("[yellow]A trial run: only the first prompts' clips of each collection were used.[/]")
+        console.print("[yellow]A trial run: only the clips of the first prompts were used.[/]")
     width = max([len("collection"), *(len(row["collection"]) for row in shown)])
     for number, (_, group) in enumerate(
         groupby(shown, lambda row: (row["task"], row["metric"], row["model"]))

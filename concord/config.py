@@ -151,6 +151,25 @@ class Collection(Section):
         description="folder with separate sound files of the same stems or indices; "
         "an audio/ subfolder is found by itself",
     )
+    image: File | None = Field(
+        None, description="folder with an image for each clip, of the same stem or index"
+    )
+    depth: File | None = Field(None, description="folder with depth maps, likewise")
+    thermal: File | None = Field(None, description="folder with thermal images, likewise")
+    imu: File | None = Field(
+        None, description="folder with .npy files of motion sensors [6, samples], likewise"
+    )
+    label: str | None = Field(
+        None,
+        description="what a clip is, for probes: `parent` for the name of its folder, or a column "
+        "of the manifest",
+        examples=["parent"],
+    )
+    group: str | None = Field(
+        None,
+        description="clips that must stay on one side of a split (a speaker, a source video): "
+        "`parent` or a column of the manifest",
+    )
 
 
 class Clips(Section):
@@ -240,6 +259,11 @@ class Model(Section):
     )
     architecture: str | None = Field(None, description="open_clip: architecture name")
     pretrained: str | None = Field(None, description="open_clip: pretrained tag")
+    protocol: str | None = Field(
+        None,
+        description="a named protocol of the model's family, such as imagebind-15view; default: "
+        "the entry's; docs/models.md lists them",
+    )
     frames: Frames | None = Field(
         None, ge=1, description="frames taken from a clip; default: the catalogue's"
     )
@@ -250,13 +274,21 @@ class Model(Section):
         32, ge=1, description="clips in one forward pass; halved when memory runs out"
     )
     workers: Processes = Field(4, ge=1, description="processes that decode ahead")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="auto: a free GPU, else the CPU; cuda: fail without a GPU; "
+        "CUDA_VISIBLE_DEVICES says which GPUs there are",
+    )
+    compile: bool = Field(
+        False, description="compile the network with torch.compile where the family can"
+    )
     memory_mb: Megabytes | None = Field(
         None, ge=1, description="memory of a job; default: the catalogue's"
     )
 
 
-Task = Literal["video_text", "audio_text", "av_consistency", "retrieval", "synchrony"]
-TASKS: tuple[Task, ...] = get_args(Task)
+TASKS = ("video_text", "audio_text", "av_consistency", "retrieval", "synchrony")
+"""Tasks of the default configuration; concord.scores.tasks knows all there are."""
 
 
 class Statistics(Section):
@@ -333,9 +365,9 @@ class Config(Section):
         examples=[["mini"], {"mini": {"frames": 4}}],
     )
     tasks: Annotated[
-        list[Task],
+        list[str],
         AfterValidator(_once),
-        BeforeValidator(_listed, json_schema_input_type=Task | list[Task]),
+        BeforeValidator(_listed, json_schema_input_type=str | list[str]),
     ] = Field(
         list(TASKS),
         min_length=1,

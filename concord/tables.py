@@ -102,7 +102,7 @@ PLAN = Table(
 )
 CLIPS = Table(
     "clips",
-    1,
+    2,
     (
         Column("clip_id", _text, "path below its folder; null: a prompt without clip"),
         Column("path", _text, "absolute path of the file; null for a prompt without clip"),
@@ -115,6 +115,18 @@ CLIPS = Table(
         *_status("whether the row is a clip that is processed"),
         Column("prompt_status", _text, "ok or skipped: whether a prompt belongs to the clip"),
         Column("prompt_reason", _text, "no_prompt, ambiguous or duplicate; null if ok"),
+        Column("label", _text, "what the clip is, for probes; null if unknown"),
+        Column("group", _text, "what keeps clips on one side of a split; null: each its own"),
+    ),
+)
+COMPANION_FILES = Table(
+    "companion_files",
+    1,
+    (
+        _CLIP_ID,
+        Column("modality", _text, "image, depth, thermal or imu"),
+        Column("path", _text, "absolute path of the file"),
+        Column("key", _text, "digest of path, size and modification time of the file"),
     ),
 )
 TEXTS = Table(
@@ -127,10 +139,11 @@ TEXTS = Table(
 )
 MEDIA = Table(
     "media",
-    1,
+    2,
     (
         _CLIP_ID,
         _KEY,
+        Column("source_key", _text, "digest of the original file or files alone, as in the plan"),
         Column("path", _text, "absolute path of the original"),
         Column("audio_path", _text, "absolute path of a separate sound file; null if none"),
         *_status("failed if neither picture nor sound can be used"),

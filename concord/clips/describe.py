@@ -121,6 +121,8 @@ def _file_rows(
         "detail": found["detail"],
         "prompt_status": pa.array(unmatched, pa.string()),
         "prompt_reason": pa.array(matches.reason, pa.string()),
+        "label": pa.nulls(rows, pa.string()),
+        "group": pa.nulls(rows, pa.string()),
     }
     return pa.table(data, schema=CLIPS.schema).filter(pa.array(fates.kept))
 

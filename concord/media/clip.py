@@ -38,6 +38,7 @@ class Job:
     clip_id: str
     path: str
     audio_path: str | None
+    source_key: str
     keys: tuple[str, str]
     folder: str
     protocol: dict[str, Any]
@@ -49,6 +50,7 @@ class Job:
         return {
             "clip_id": self.clip_id,
             "key": self.keys[0],
+            "source_key": self.source_key,
             "path": self.path,
             "audio_path": self.audio_path,
             "reason": None,

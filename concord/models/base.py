@@ -9,23 +9,42 @@ A family is one module `concord.models.<backend>` with two functions:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-Modality = Literal["video", "audio", "text"]
-MODALITIES: tuple[Modality, ...] = ("video", "audio", "text")
+Modality = Literal["video", "audio", "text", "image", "depth", "thermal", "imu"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+COMPANIONS: tuple[Modality, ...] = ("image", "depth", "thermal", "imu")
+"""Modalities that the media room does not touch: files beside the clips, read as they are."""
 
-Reader = Callable[[Path], np.ndarray]
-"""Picklable and light to import (no torch). Takes a proxy or a wave, gives its views [V, ...].
 
-Raises ValueError with a word of REASONS as its first argument for input that cannot be used.
+@dataclass(frozen=True)
+class MediaFile:
+    """What a reader opens: a proxy, a wave, an original or a companion file.
+
+    `stream` is the index of the stream to decode in an original; None: the only one there is.
+    """
+
+    path: Path
+    stream: int | None = None
+
+
+Reader = Callable[[MediaFile], np.ndarray]
+"""Picklable. Takes a file, gives what the family's embedder takes for one clip.
+
+Runs in decoder processes, so it imports what it needs when it is called, and no torch if it can be
+helped. Raises ValueError with a word of REASONS as its first argument for input that cannot be
+used.
 """
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A catalogue entry with the configuration's overrides: what a job needs, as builtins."""
+    """A catalogue entry with the configuration's overrides: what a job needs, as builtins.
+
+    `options` hold the settings of the family's named protocol; they are part of the protocol.
+    """
 
     name: str
     backend: str
@@ -34,6 +53,7 @@ class ModelSpec:
     licence: str
     citation: str
     version: int = 1
+    reads: Literal["proxies", "originals"] = "proxies"
     frames: int = 8
     precision: str = "auto"
     architecture: str | None = None
@@ -43,6 +63,7 @@ class ModelSpec:
     memory_mb: int = 4000
     commercial: bool = True
     verified: str = ""
+    compiled: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def protocol(self, modality: Modality) -> dict[str, Any]:
@@ -59,6 +80,8 @@ class ModelSpec:
         }
         if modality == "video":
             content["frames"] = self.frames
+        if self.reads == "originals":
+            content["reads"] = self.reads
         return content
 
 
@@ -74,6 +97,10 @@ class Embedder(Protocol):
         Views of all clips go through the network in one batch; aggregation is the family's.
         Raises torch.OutOfMemoryError when the batch is too large; the caller halves it.
         """
+        ...
+
+    def views(self, modality: Modality, given: np.ndarray) -> int:
+        """How many views of one clip the network sees for what its reader gave."""
         ...
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:

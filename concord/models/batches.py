@@ -42,6 +42,10 @@ class Batches:
                 )
         return results
 
+    def views(self, given: Any) -> int:
+        """How many views the model sees of one input; a text is one."""
+        return 1 if self.modality == "text" else self.embedder.views(self.modality, given)
+
     def _isolate(self, batch: Sequence[Any]) -> list[np.ndarray | Failure] | None:
         """Results for a batch, divided where the model fails; None if memory ran out."""
         try:

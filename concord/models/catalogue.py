@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -35,6 +35,8 @@ class Entry:
     memory_mb: int
     verified: str
     dim: int | None = None
+    reads: Literal["proxies", "originals"] = "proxies"
+    protocol: str | None = None
     frames: int = FRAMES
     architecture: str | None = None
     pretrained: str | None = None
@@ -42,6 +44,25 @@ class Entry:
     sha256: str | None = None
     packages: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NamedProtocol:
+    """Settings of one or more families that have a name of their own."""
+
+    name: str
+    title: str
+    backends: tuple[str, ...]
+    options: dict[str, Any]
+
+
+@cache
+def protocols() -> dict[str, NamedProtocol]:
+    """All named protocols, in the catalogue's order."""
+    return {
+        name: NamedProtocol(name, content["title"], tuple(content["backends"]), content["options"])
+        for name, content in _content()["protocols"].items()
+    }
 
 
 @cache
@@ -93,6 +114,7 @@ def spec(config: Config, name: str) -> ModelSpec:
         licence=entry.licence,
         citation=entry.citation,
         version=backend_version(entry.backend),
+        reads=entry.reads,
         frames=model.frames or entry.frames,
         precision=model.precision,
         architecture=architecture,
@@ -102,7 +124,12 @@ def spec(config: Config, name: str) -> ModelSpec:
         memory_mb=model.memory_mb or entry.memory_mb,
         commercial=entry.commercial,
         verified=entry.verified,
-        options={**entry.options, **({"config_sha256": sha256(layout)} if layout else {})},
+        compiled=model.compile,
+        options={
+            **_protocol_options(model, entry, name),
+            **entry.options,
+            **({"config_sha256": sha256(layout)} if layout else {}),
+        },
     )
 
 
@@ -146,6 +173,19 @@ def _entry(wanted: str, name: str) -> Entry:
             f"{did_you_mean(wanted, entries())} (`concord models` lists them)"
         )
     return entries()[wanted]
+
+
+def _protocol_options(model: Model, entry: Entry, name: str) -> dict[str, Any]:
+    wanted = model.protocol or entry.protocol
+    if wanted is None:
+        return {}
+    suitable = [p.name for p in protocols().values() if entry.backend in p.backends]
+    if wanted not in suitable:
+        raise UserError(
+            f"models.{name}.protocol: the family {entry.backend!r} has no protocol {wanted!r}"
+            f"{did_you_mean(wanted, suitable)}; it has: {', '.join(suitable) or 'none'}"
+        )
+    return protocols()[wanted].options
 
 
 def _check_overrides(model: Model, entry: Entry, name: str) -> None:

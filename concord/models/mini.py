@@ -13,7 +13,7 @@ from PIL import Image
 
 from concord.errors import UserError
 from concord.mini.inputs import FRAME_SIZE, RATE_HZ, audio_windows
-from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.base import MediaFile, Modality, ModelSpec, Reader
 from concord.models.decode import read_frames
 from concord.models.devices import precision
 
@@ -36,19 +36,19 @@ def reader(spec: ModelSpec, modality: Modality) -> Reader:
     raise ValueError(f"mini reads no files for {modality}")
 
 
-def read_video(path: Path, frames: int) -> np.ndarray:
+def read_video(file: MediaFile, frames: int) -> np.ndarray:
     """One view: frames at interval centres, [1, T, 3, FRAME_SIZE, FRAME_SIZE] RGB.
 
     Raises ValueError as concord.models.decode.read_frames does.
     """
     small = [
         Image.fromarray(frame).resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BOX)
-        for frame in read_frames(path, frames)
+        for frame in read_frames(file.path, frames)
     ]
     return np.stack([np.asarray(image) for image in small]).transpose(0, 3, 1, 2)[None]
 
 
-def read_audio(path: Path) -> np.ndarray:
+def read_audio(file: MediaFile) -> np.ndarray:
     """Windows of a wave, [V, samples], mono.
 
     Raises ValueError with `unreadable`, `no_samples` or `not_finite`; and with `unreadable` for
@@ -57,7 +57,7 @@ def read_audio(path: Path) -> np.ndarray:
     import soundfile
 
     try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, rate_hz = soundfile.read(file.path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise ValueError("unreadable", str(error)) from error
     if rate_hz != RATE_HZ:
@@ -113,6 +113,10 @@ class MiniEmbedder:
                 vectors = torch.nn.functional.normalize(means, dim=1)
         result: np.ndarray = vectors.cpu().numpy()
         return result
+
+    def views(self, modality: Modality, given: np.ndarray) -> int:
+        """A view a window of sound; one of a video's frames together."""
+        return len(given)
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """Which texts are cut off: none, whatever their length."""

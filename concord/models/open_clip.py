@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from concord.errors import UserError, did_you_mean
-from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.base import MediaFile, Modality, ModelSpec, Reader
 from concord.models.decode import read_frames
 from concord.models.devices import precision
 from concord.models.weights import FOLDER_CONFIG, sha256
@@ -85,8 +85,9 @@ class FrameReader:
     frames: int
     preprocessing: Preprocessing
 
-    def __call__(self, path: Path) -> np.ndarray:
-        return np.stack([self.preprocessing(frame) for frame in read_frames(path, self.frames)])
+    def __call__(self, file: MediaFile) -> np.ndarray:
+        frames = read_frames(file.path, self.frames)
+        return np.stack([self.preprocessing(frame) for frame in frames])
 
 
 def reader(spec: ModelSpec, modality: Modality) -> Reader:
@@ -194,6 +195,10 @@ class OpenClip:
         """Unit vectors [N, dim] of uint8 frames [N, H, W, 3]."""
         images = frames.to(self.device).permute(0, 3, 1, 2).float().div(255)
         return _unit(self.model.encode_image(images.sub(self.mean).div(self.std)))
+
+    def views(self, modality: Modality, given: np.ndarray) -> int:
+        """A view a frame."""
+        return len(given)
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """Which texts are longer than the model reads."""

@@ -16,7 +16,7 @@ import numpy as np
 from concord.errors import UserError
 from concord.files import write_text
 from concord.media.protocol import content_id
-from concord.models.base import Embedder, Modality, ModelSpec, Reader
+from concord.models.base import Embedder, MediaFile, Modality, ModelSpec, Reader
 from concord.models.batches import Batches
 from concord.models.devices import describe, lease, precision
 from concord.parallel import Failure, parallel_map
@@ -55,9 +55,9 @@ class ProxyReader:
         folder, column = PROXIES[self.modality]
         path = self.shard / folder / str(row[column])
         if path.exists():
-            return self.read(path)
+            return self.read(MediaFile(path))
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
-            return self.read(self._restored(row, Path(scratch)))
+            return self.read(MediaFile(self._restored(row, Path(scratch))))
 
     def _restored(self, row: Row, folder: Path) -> Path:
         from concord.media.shard import restore
@@ -227,7 +227,7 @@ class _Job:
             if isinstance(given, Failure):
                 rows.append(_row(task, given, None, None))
             else:
-                views = len(given) if isinstance(given, np.ndarray) else 1
+                views = batches.views(given)
                 rows.append(_row(task, next(results), views, next(notes)))
         return rows
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from concord.models.base import MediaFile
 from concord.tables import MEDIA, TEXTS, write_table
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def write_proxy(path: Path, frames: int = 20, size: tuple[int, int] = (96, 64), 
     return path
 
 
-def read_name(path: Path) -> np.ndarray:
+def read_name(file: MediaFile) -> np.ndarray:
     """A view that is the number in the file's name; `none` cannot be read."""
-    if path.stem == "none":
+    if file.path.stem == "none":
         raise ValueError("no_frames")
-    return np.array([[float(path.stem)]])
+    return np.array([[float(file.path.stem)]])
 
 
 def media_row(clip: str, **values: Any) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class Fake:
         values = [np.nan if value == 66 else value for value in values]
         return np.array([[value, 1, 0] for value in values], np.float32)
 
+    def views(self, modality, given):
+        return len(given)
+
     def truncated(self, texts):
         return [len(text) > 20 for text in texts]
 

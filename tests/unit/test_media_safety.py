@@ -136,7 +136,17 @@ def test_measurements_are_not_taken_from_tags(tmp_path: Path) -> None:
 
 def _job(path: Path, folder: Path) -> Job:
     keys = ("a" * 32, "b" * 32)
-    return Job(path.name, str(path), None, keys, str(folder), protocol(), find_ffmpeg().path, 30.0)
+    return Job(
+        path.name,
+        str(path),
+        None,
+        "source",
+        keys,
+        str(folder),
+        protocol(),
+        find_ffmpeg().path,
+        30.0,
+    )
 
 
 def test_a_worker_that_dies_costs_one_clip(tmp_path: Path) -> None:

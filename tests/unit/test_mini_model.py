@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from concord.errors import UserError
 from concord.mini import network as mini
 from concord.mini.inputs import FRAME_SIZE, MAX_WINDOWS, RATE_HZ, WINDOW_S, audio_windows
-from concord.models.base import ModelSpec
+from concord.models.base import MediaFile, ModelSpec
 from concord.models.mini import WEIGHTS, MiniEmbedder, load, read_audio, reader
 from concord.training.mini import augment_waves, contrastive_loss, evaluate, train
 
@@ -88,7 +88,7 @@ def test_reader_gives_frames_at_interval_centres(tmp_path: Path) -> None:
             image = np.full((398, 224, 3), level, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
         container.mux(stream.encode())
-    views = pickle.loads(pickle.dumps(reader(SPEC, "video")))(path)
+    views = pickle.loads(pickle.dumps(reader(SPEC, "video")))(MediaFile(path))
     assert views.shape == (1, 8, 3, FRAME_SIZE, FRAME_SIZE)
     assert views.dtype == np.uint8
     expected = [40 + 4 * i for i in (2, 7, 12, 17, 22, 27, 32, 37)]
@@ -99,7 +99,7 @@ def test_reader_gives_windows_of_a_wave(tmp_path: Path) -> None:
     path = tmp_path / "wave.wav"
     samples = np.random.default_rng(0).uniform(-1, 1, 2 * SIZE).astype(np.float32)
     soundfile.write(path, samples, RATE_HZ, subtype="FLOAT")
-    views = pickle.loads(pickle.dumps(reader(SPEC, "audio")))(path)
+    views = pickle.loads(pickle.dumps(reader(SPEC, "audio")))(MediaFile(path))
     assert np.array_equal(views, samples.reshape(2, SIZE))
 
 
@@ -108,12 +108,12 @@ def test_waves_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     for reason, samples in cases.items():
         soundfile.write(tmp_path / f"{reason}.wav", samples, RATE_HZ, subtype="FLOAT")
         with pytest.raises(ValueError, match=reason):
-            read_audio(tmp_path / f"{reason}.wav")
+            read_audio(MediaFile(tmp_path / f"{reason}.wav"))
     (tmp_path / "text.wav").write_text("no sound")
     soundfile.write(tmp_path / "other.wav", np.zeros(100), 8000)
     for name in ("text.wav", "other.wav", "absent.wav"):
         with pytest.raises(ValueError, match="unreadable"):
-            read_audio(tmp_path / name)
+            read_audio(MediaFile(tmp_path / name))
 
 
 def test_there_is_no_reader_of_texts() -> None:

@@ -17,6 +17,7 @@ from PIL import Image  # noqa: E402
 
 from concord.errors import UserError  # noqa: E402
 from concord.models import open_clip as family  # noqa: E402
+from concord.models.base import MediaFile  # noqa: E402
 from concord.models.catalogue import spec  # noqa: E402
 from concord.models.decode import read_frames  # noqa: E402
 
@@ -49,7 +50,7 @@ def reference(weights: Path):
 def test_video_equals_a_direct_forward_pass(weights, tiny, proxies):
     model, transform = reference(weights)
     read = family.reader(tiny, "video")
-    found = family.load(tiny, CPU).embed("video", [read(path) for path in proxies])
+    found = family.load(tiny, CPU).embed("video", [read(MediaFile(path)) for path in proxies])
     for vector, path in zip(found, proxies, strict=True):
         frames = [transform(Image.fromarray(frame)) for frame in read_frames(path, 8)]
         with torch.no_grad():
@@ -109,7 +110,7 @@ def test_the_tag_decides_preprocessing_and_activation(tmp_path):
 
 
 def test_bf16_is_near_fp32(tiny, proxies):
-    views = [family.reader(tiny, "video")(path) for path in proxies]
+    views = [family.reader(tiny, "video")(MediaFile(path)) for path in proxies]
     exact = family.load(tiny, CPU).embed("video", views)
     coarse = family.load(replace(tiny, precision="bf16"), CPU).embed("video", views)
     assert not np.array_equal(exact, coarse)

@@ -41,6 +41,10 @@ REASONS = {
     "memory_limit": "the memory limit for one clip was reached",
     "crashed": "the process that opened the file died",
     "model_error": "the model could not embed the input",
+    "no_label": "no label is known, so that nothing can be learned from the clip",
+    "too_few_clips": "fewer clips, or groups of clips, than the measure needs",
+    "one_label": "all clips have one label, so that there is nothing to tell apart",
+    "too_many_labels": "more labels than pairs of them are compared for",
 }
 
 
@@ -87,6 +91,7 @@ _COLLECTION = Column("collection", _text, "name of the collection")
 _ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else clip_id")
 _MODEL = Column("model", _text, "configured model, or signal where no model is used")
 _PROTOCOL = Column("protocol_id", _text, "short id of the protocol that made the numbers")
+_MODALITY = Column("modality", _text, "what was embedded: video, audio, text, image, ...")
 _TASK = Column("task", _text, "what was measured")
 _LIMITED = Column("limited", _bool, "a trial run: only the first `limit` prompts or clips")
 
@@ -230,6 +235,113 @@ RETRIEVAL = Table(
         *_status("whether the query was ranked"),
     ),
 )
+QUALITY = Table(
+    "quality",
+    1,
+    (
+        _MODEL,
+        _MODALITY,
+        Column("source", _text, "collection, or prompt set of texts, whose embeddings are checked"),
+        _PROTOCOL,
+        Column("check", _text, "not_finite, zero, collapsed, effective_rank, duplicates or norms"),
+        Column("status", _text, "ok, warning, failed, or skipped: too few vectors to tell"),
+        Column("n", _int, "vectors checked"),
+        Column("count", _int, "vectors the check found; null where it judges all together"),
+        Column("share", _float, "count / n, 0 to 1"),
+        Column("value", _float, "what is held against the limit"),
+        Column("limit", _float, "key of `quality` in the configuration; beyond it: failed"),
+        Column("examples", _text, "JSON list of a few ids, or of lists of ids that are alike"),
+        Column("meaning", _text, "what was found, in words"),
+    ),
+)
+_SCOPE = Column("scope", _text, "the collection the clips are of; * for all together")
+_PROBE = Column("probe", _text, "logistic, svm or mlp")
+PROBES = Table(
+    "probes",
+    1,
+    (
+        _SCOPE,
+        _MODEL,
+        _PROTOCOL,
+        _MODALITY,
+        _PROBE,
+        Column("split", _text, "stratified or grouped"),
+        Column("fold", _int, "the fold that was held out, from 0; null: all folds together"),
+        Column("metric", _text, "accuracy, balanced_accuracy or roc_auc"),
+        Column("value", _float, "the metric on clips held out; null when not ok"),
+        Column("ci_low", _float, "lower end of the bootstrap confidence interval; all folds only"),
+        Column("ci_high", _float, "upper end of it"),
+        Column("chance", _float, "the metric of always naming the commonest label"),
+        Column("shuffled", _float, "the metric after shuffling the labels: the control"),
+        Column("n", _int, "clips behind the value"),
+        Column("n_expected", _int, "clips there are"),
+        Column("n_skipped", _int, "clips left out, with a reason"),
+        Column("n_failed", _int, "clips that failed, with a reason"),
+        Column("n_labels", _int, "labels told apart"),
+        Column("n_groups", _int, "groups that were kept together; null without"),
+        *_status("whether there is a value"),
+    ),
+)
+PREDICTIONS = Table(
+    "predictions",
+    1,
+    (
+        _SCOPE,
+        _MODEL,
+        _PROTOCOL,
+        _MODALITY,
+        _PROBE,
+        _COLLECTION,
+        _CLIP_ID,
+        Column("label", _text, "what the clip is"),
+        Column("predicted", _text, "what the probe took it for, trained without its fold"),
+        Column("fold", _int, "the fold it was held out with"),
+        Column(
+            "score",
+            _float,
+            "how sure: of the second label by alphabet if there are two, else of the predicted; "
+            "probability (logistic, mlp) or signed distance to the margin (svm)",
+        ),
+        *_status("whether the clip has a prediction"),
+    ),
+)
+CONFUSION = Table(
+    "confusion",
+    1,
+    (
+        _SCOPE,
+        _MODEL,
+        _PROTOCOL,
+        _MODALITY,
+        _PROBE,
+        Column("label", _text, "what the clips are"),
+        Column("predicted", _text, "what the probe took them for"),
+        Column("n", _int, "clips; pairs of labels without any are not listed"),
+    ),
+)
+FEATURE_DISTRIBUTIONS = Table(
+    "feature_distributions",
+    1,
+    (
+        _SCOPE,
+        _MODEL,
+        _PROTOCOL,
+        _MODALITY,
+        Column(
+            "statistic",
+            _text,
+            "norm_mean, norm_std, spread (of one label), centroid_distance, frechet_distance, "
+            "standardised_difference (of two)",
+        ),
+        Column("label", _text, "the label"),
+        Column("other", _text, "the label it is compared with; null where it is none"),
+        Column("dimension", _int, "index of the dimension, from 0; null: all dimensions"),
+        Column("value", _float, "the statistic; null when not ok"),
+        Column("n", _int, "clips of the label"),
+        Column("n_other", _int, "clips of the other label; null where there is none"),
+        *_status("whether there is a value"),
+    ),
+)
 SUMMARY = Table(
     "summary",
     1,
@@ -296,7 +408,19 @@ STATUS = Table(
         _LIMITED,
     ),
 )
-# The next four gather what the rooms left, for people who want one file.
+PROJECTIONS = Table(
+    "projections",
+    1,
+    (
+        _COLLECTION,
+        Column("clip_id", _text, "the clip"),
+        Column("label", _text, "label of the clip; null if it has none"),
+        Column("method", _text, "pca, tsne or umap"),
+        Column("x", _float, "first coordinate; without unit"),
+        Column("y", _float, "second coordinate; without unit"),
+    ),
+)
+# The next ones gather what the rooms left, for people who want one file.
 ALL_CLIPS = Table("all_clips", 1, (_COLLECTION, *CLIPS.columns, _LIMITED))  # and a column a score
 ALL_MEDIA = Table(
     "all_media",
@@ -305,6 +429,10 @@ ALL_MEDIA = Table(
 )
 ALL_SCORES = Table("all_scores", 1, (_TASK, _MODEL, _PROTOCOL, *SCORES.columns, _LIMITED))
 ALL_RETRIEVAL = Table("all_retrieval", 1, (_TASK, _MODEL, _PROTOCOL, *RETRIEVAL.columns, _LIMITED))
+ALL_FEATURES = tuple(
+    Table(f"all_{table.name}", 1, (*table.columns, _LIMITED))
+    for table in (QUALITY, PROBES, PREDICTIONS, CONFUSION, FEATURE_DISTRIBUTIONS)
+)
 
 
 def to_arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

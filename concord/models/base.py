@@ -9,9 +9,10 @@ A family is one module `concord.models.<backend>` with two functions:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Modality = Literal["video", "audio", "text", "image", "depth", "thermal", "imu"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -30,7 +31,7 @@ class MediaFile:
     stream: int | None = None
 
 
-Reader = Callable[[MediaFile], np.ndarray]
+Reader = Callable[[MediaFile], "np.ndarray"]
 """Picklable. Takes a file, gives what the family's embedder takes for one clip.
 
 Runs in decoder processes, so it imports what it needs when it is called, and no torch if it can be
@@ -91,7 +92,9 @@ class Embedder(Protocol):
     An attribute `weights_sha256` names the weights in use where the spec does not know them.
     """
 
-    def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
+    def embed(
+        self, modality: Modality, inputs: "Sequence[np.ndarray] | Sequence[str]"
+    ) -> "np.ndarray":
         """Embeddings [N, dim], float32, of N clips (their views, [V_i, ...] each) or N texts.
 
         Views of all clips go through the network in one batch; aggregation is the family's.
@@ -99,7 +102,7 @@ class Embedder(Protocol):
         """
         ...
 
-    def views(self, modality: Modality, given: np.ndarray) -> int:
+    def views(self, modality: Modality, given: "np.ndarray") -> int:
         """How many views of one clip the network sees for what its reader gave."""
         ...
 

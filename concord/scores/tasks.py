@@ -1,20 +1,37 @@
 """What can be measured: the tasks as data. Light to import, for planning and for listings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
-from concord.models.base import MODALITIES, Modality
+from concord.errors import did_you_mean
+from concord.models.base import COMPANIONS, MODALITIES, Modality
+
+WORDS: dict[Modality, str] = {
+    "video": "picture",
+    "audio": "sound",
+    "text": "prompt",
+    "image": "image",
+    "depth": "depth map",
+    "thermal": "thermal image",
+    "imu": "motion sensor",
+}
+"""What titles call the modalities."""
 
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """One task: what it measures, what it needs, and how its numbers are to be read."""
+    """One task: what it measures, what it needs, and how its numbers are to be read.
+
+    A model can do it if it embeds at least `least` of the `modalities`.
+    """
 
     name: str
+    title: str
     what: str
     modalities: tuple[Modality, ...]
-    any_two: bool
+    least: int
     metrics: str
     value_range: str
     better: Literal["higher", "lower", "depends"]
@@ -25,45 +42,35 @@ class TaskInfo:
         """What a model must embed, in words."""
         if not self.modalities:
             return "no model"
-        return "two of " * self.any_two + ", ".join(self.modalities)
+        number = {1: "one of ", 2: "two of "}[self.least]
+        return number * (self.least < len(self.modalities)) + ", ".join(self.modalities)
+
+
+def _pair(first: Modality, second: Modality, name: str = "", what: str = "") -> TaskInfo:
+    """The task of one pair: the cosine similarity of the two embeddings of a clip."""
+    return TaskInfo(
+        name=name or f"{first}_{second}",
+        title=f"{WORDS[first]} and {WORDS[second]}".capitalize(),
+        what=what or f"how well the {WORDS[first]} agrees with the {WORDS[second]}",
+        modalities=(first, second),
+        least=2,
+        metrics="cosine",
+        value_range="-1 to 1",
+        better="higher",
+        version=1,
+    )
 
 
 TASK_INFO: tuple[TaskInfo, ...] = (
-    TaskInfo(
-        name="video_text",
-        what="how well the picture agrees with the video prompt",
-        modalities=("video", "text"),
-        any_two=False,
-        metrics="cosine",
-        value_range="-1 to 1",
-        better="higher",
-        version=1,
-    ),
-    TaskInfo(
-        name="audio_text",
-        what="how well the sound agrees with the audio prompt",
-        modalities=("audio", "text"),
-        any_two=False,
-        metrics="cosine",
-        value_range="-1 to 1",
-        better="higher",
-        version=1,
-    ),
-    TaskInfo(
-        name="av_consistency",
-        what="how well the sound agrees with the picture",
-        modalities=("video", "audio"),
-        any_two=False,
-        metrics="cosine",
-        value_range="-1 to 1",
-        better="higher",
-        version=1,
-    ),
+    _pair("video", "text", what="how well the picture agrees with the video prompt"),
+    _pair("audio", "text", what="how well the sound agrees with the audio prompt"),
+    _pair("video", "audio", "av_consistency", "how well the sound agrees with the picture"),
     TaskInfo(
         name="retrieval",
+        title="Retrieval",
         what="whether a clip finds its prompt or its sound among all others, and back",
-        modalities=MODALITIES,
-        any_two=True,
+        modalities=("video", "audio", "text"),
+        least=2,
         metrics="recall_at_1, recall_at_5, recall_at_10, rank",
         value_range="recall 0 to 1, rank 1 to the number of candidates",
         better="depends",
@@ -71,16 +78,55 @@ TASK_INFO: tuple[TaskInfo, ...] = (
     ),
     TaskInfo(
         name="synchrony",
+        title="Synchrony",
         what="whether sounds happen when something moves, and how late they are",
         modalities=(),
-        any_two=False,
+        least=0,
         metrics="av_align, offset_ms, abs_offset_ms",
         value_range="av_align 0 to 1, offsets in ms",
         better="depends",
         version=1,
     ),
+    TaskInfo(
+        name="features",
+        title="Features",
+        what="nothing by itself: makes the embeddings, for exports, quality checks and probes",
+        modalities=("video", "audio", "image"),
+        least=1,
+        metrics="none",
+        value_range="",
+        better="depends",
+        version=1,
+    ),
 )
-_BY_NAME = {info.name: info for info in TASK_INFO}
+"""The tasks with names of their own; `OTHER_PAIRS` are tasks too."""
+
+_NAMED_PAIRS = tuple(
+    info.modalities for info in TASK_INFO if info.metrics == "cosine" and len(info.modalities) == 2
+)
+
+
+def _in_order(pair: Iterable[Modality]) -> tuple[Modality, Modality]:
+    """By alphabet, but with text last."""
+    first, second = sorted(pair, key=lambda modality: (modality == "text", modality))
+    return first, second
+
+
+OTHER_PAIRS: tuple[TaskInfo, ...] = tuple(
+    _pair(*_in_order(pair))
+    for pair in combinations(MODALITIES, 2)
+    if pair not in _NAMED_PAIRS and pair[::-1] not in _NAMED_PAIRS
+)
+"""A task for every pair of modalities that has no name of its own: image_text, depth_video, ..."""
+
+_BY_NAME = {info.name: info for info in (*TASK_INFO, *OTHER_PAIRS)}
+TASK_NAMES = tuple(_BY_NAME)
+PAIRS: dict[str, tuple[Modality, Modality]] = {
+    info.name: (info.modalities[0], info.modalities[1])
+    for info in _BY_NAME.values()
+    if info.metrics == "cosine"
+}
+"""The two modalities of every task that compares a pair."""
 
 
 def task_info(task: str) -> TaskInfo:
@@ -88,17 +134,51 @@ def task_info(task: str) -> TaskInfo:
     return _BY_NAME[task]
 
 
-def needs(task: str, modalities: Sequence[Modality]) -> tuple[Modality, ...]:
-    """Modalities that a task reads from a model that embeds `modalities`; () for synchrony."""
-    info = task_info(task)
-    return tuple(m for m in info.modalities if m in modalities)
+def meant_task(word: str) -> str:
+    """`; did you mean X?` for a word that is no task: a pair the other way round, or a slip."""
+    for name, (first, second) in PAIRS.items():
+        if word.lower() in (f"{first}_{second}", f"{second}_{first}"):
+            return f"; did you mean {name!r}?"
+    return did_you_mean(word, TASK_NAMES)
 
 
-def applies(task: str, modalities: Sequence[Modality], has_prompts: bool) -> bool:
+def prompt_column(task: str) -> str:
+    """The prompt that a pair with text is compared with: the audio prompt for sound alone."""
+    return "audio_prompt" if "audio" in PAIRS[task] else "video_prompt"
+
+
+def companion_pairs(tasks: Iterable[str]) -> tuple[str, ...]:
+    """Those of `tasks` that compare a modality from files beside the clips."""
+    return tuple(task for task in tasks if set(PAIRS.get(task, ())) & set(COMPANIONS))
+
+
+def companions(tasks: Iterable[str]) -> tuple[Modality, ...]:
+    """The modalities from files beside the clips that `tasks` ask for."""
+    used = {modality for task in companion_pairs(tasks) for modality in PAIRS[task]}
+    return tuple(modality for modality in COMPANIONS if modality in used)
+
+
+def needs(
+    task: str, modalities: Sequence[Modality], tasks: Iterable[str] = ()
+) -> tuple[Modality, ...]:
+    """Modalities that a task reads from a model that embeds `modalities`; () for synchrony.
+
+    Retrieval also reads what the other configured `tasks` compare from files beside the clips.
+    """
+    wanted = set(task_info(task).modalities)
+    if task == "retrieval":
+        for pair in companion_pairs(tasks):
+            if set(PAIRS[pair]) <= set(modalities):
+                wanted |= set(PAIRS[pair])
+    return tuple(m for m in MODALITIES if m in wanted and m in modalities)
+
+
+def applies(
+    task: str, modalities: Sequence[Modality], has_prompts: bool, tasks: Iterable[str] = ()
+) -> bool:
     """Whether a task can be scored by a model that embeds `modalities`.
 
     Text counts only in a collection with prompts. Synchrony needs no model and always applies.
     """
-    info = task_info(task)
-    usable = set(needs(task, modalities)) - (set() if has_prompts else {"text"})
-    return len(usable) >= (2 if info.any_two else len(info.modalities))
+    usable = set(needs(task, modalities, tasks)) - (set() if has_prompts else {"text"})
+    return len(usable) >= task_info(task).least

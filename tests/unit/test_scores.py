@@ -11,10 +11,19 @@ import pytest
 from scored_collection import AUDIO, DIM, Collection, Row, cosine, outcome, vector
 
 from concord.errors import UserError
+from concord.models.base import Modality
 from concord.protocol import digest, protocol_id
 from concord.scores import similarity
 from concord.scores.score import score
-from concord.scores.tasks import TASK_INFO, applies, needs, task_info
+from concord.scores.tasks import (
+    PAIRS,
+    TASK_NAMES,
+    applies,
+    meant_task,
+    needs,
+    prompt_column,
+    task_info,
+)
 from concord.tables import (
     CLIPS,
     REASONS,
@@ -286,6 +295,11 @@ APPLIES: list[tuple[str, tuple[str, ...], bool, bool]] = [
     ("retrieval", ("video", "text"), False, False),
     ("retrieval", ("video", "audio"), False, True),
     ("synchrony", (), False, True),
+    ("image_text", ("image", "text"), True, True),
+    ("image_text", ("video", "text"), True, False),
+    ("audio_image", ("image", "audio"), False, True),
+    ("features", ("video", "text"), False, True),
+    ("features", ("depth", "text"), True, False),
 ]
 
 
@@ -299,9 +313,36 @@ def test_tasks_apply_where_the_model_and_the_prompts_allow(
 def test_every_configurable_task_is_described() -> None:
     from concord.config import TASKS
 
-    assert tuple(info.name for info in TASK_INFO) == TASKS
+    assert set(TASKS) < set(TASK_NAMES)
+    assert all(task_info(name).name == name and task_info(name).title for name in TASK_NAMES)
     assert needs("retrieval", ("video", "text")) == ("video", "text")
     assert needs("synchrony", ("video", "text")) == ()
+
+
+def test_every_pair_of_two_modalities_is_one_task() -> None:
+    assert len(PAIRS) == 21 == len({frozenset(pair) for pair in PAIRS.values()})
+    for name in ("image_text", "audio_image", "depth_text", "imu_video", "thermal_text"):
+        assert "_".join(PAIRS[name]) == name
+    assert [meant_task(word) for word in ("text_image", "audio_video", "Depth_Text", "x")] == [
+        "; did you mean 'image_text'?",
+        "; did you mean 'av_consistency'?",
+        "; did you mean 'depth_text'?",
+        "",
+    ]
+    assert [prompt_column(f"{m}_text") for m in ("video", "audio", "depth")] == [
+        "video_prompt",
+        "audio_prompt",
+        "video_prompt",
+    ]
+
+
+def test_retrieval_reads_companion_files_where_a_pair_of_the_model_does() -> None:
+    model: tuple[Modality, ...] = ("image", "depth", "text")
+    assert needs("retrieval", model) == ("text",)
+    assert needs("retrieval", model, ["image_text", "synchrony"]) == ("text", "image")
+    assert needs("retrieval", model, ["depth_video"]) == ("text",)
+    assert not applies("retrieval", model, True)
+    assert applies("retrieval", model, True, ["image_text"])
 
 
 def test_task_descriptions_load_no_heavy_package() -> None:

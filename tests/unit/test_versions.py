@@ -96,6 +96,7 @@ HELD = [
             (*SCORED.get(info.name, sources("scores", "score.py", "similarity.py")), *GATHERED),
         )
         for info in TASK_INFO
+        if info.name != "features"
     ),
     Held(
         "report/tables",

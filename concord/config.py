@@ -11,11 +11,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+
+from concord.scores.tasks import TASK_NAMES, meant_task
 
 
 def _holds_number(annotation: Any) -> bool:
@@ -59,7 +63,8 @@ Processes = Annotated[int, _unit("processes")]
 Rate = Annotated[float, _unit("frames per second")]
 Samples = Annotated[int, _unit("samples")]
 Seconds = Annotated[float, _unit("seconds")]
-Share = Annotated[float, _unit("probability")]
+Probability = Annotated[float, _unit("probability")]
+Share = Annotated[float, _unit("share, 0 to 1")]
 
 
 def _path(value: Any) -> Any:
@@ -93,6 +98,15 @@ def _once(values: list[Any]) -> list[Any]:
     return values
 
 
+def _known_task(value: str) -> str:
+    if value not in TASK_NAMES:
+        raise ValueError(f"Input should be one of {', '.join(TASK_NAMES)}{meant_task(value)}")
+    return value
+
+
+Task = Annotated[
+    str, AfterValidator(_known_task), Field(json_schema_extra={"enum": list(TASK_NAMES)})
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 File = Annotated[Path, BeforeValidator(_path, json_schema_input_type=Path)]
 Files = Annotated[
@@ -100,6 +114,12 @@ Files = Annotated[
     Field(min_length=1),
     AfterValidator(_once),
     BeforeValidator(_listed, json_schema_input_type=Path | list[Path]),
+]
+Names = Annotated[
+    list[Name],
+    Field(min_length=1),
+    AfterValidator(_once),
+    BeforeValidator(_listed, json_schema_input_type=Name | list[Name]),
 ]
 
 
@@ -295,8 +315,66 @@ class Statistics(Section):
     """Confidence intervals and tests."""
 
     bootstrap: Samples = Field(2000, ge=100, description="bootstrap and permutation samples")
-    confidence: Share = Field(0.95, gt=0.5, lt=1, description="level of the intervals")
+    confidence: Probability = Field(0.95, gt=0.5, lt=1, description="level of the intervals")
     seed: int = Field(0, ge=0, description="seed of all random numbers")
+
+
+class Quality(Section):
+    """Limits that every embedding table is held against."""
+
+    action: Literal["record", "fail"] = Field(
+        "record", description="when a check fails: write it down, or also stop the run"
+    )
+    not_finite: Share = Field(0, ge=0, le=1, description="vectors that may be NaN or infinite")
+    zero: Share = Field(0, ge=0, le=1, description="vectors that may be zero")
+    duplicates: Share = Field(
+        0.01, ge=0, le=1, description="vectors that may equal that of a different input"
+    )
+    norms: Share = Field(
+        0.01, ge=0, le=1, description="vectors whose norm may lie outside norm_factor"
+    )
+    norm_factor: float = Field(
+        4, gt=1, description="a norm lies within the table's median divided by and times this"
+    )
+    collapsed: float = Field(
+        0.99, gt=-1, le=1, description="largest mean cosine of two different vectors"
+    )
+    effective_rank: float = Field(
+        2, ge=1, description="smallest effective number of dimensions that the vectors vary in"
+    )
+
+
+_ProbeLabels = Annotated[
+    Annotated[Literal["label", "collection"], Tag("word")]
+    | Annotated[dict[str, Names], Tag("mapping")],
+    Discriminator(lambda value: "mapping" if isinstance(value, dict) else "word"),
+]
+
+
+class Probes(Section):
+    """Classifiers that tell how much of a label the features hold, for the task `features`."""
+
+    classifiers: Annotated[
+        list[Literal["logistic", "svm", "mlp"]], AfterValidator(_once), BeforeValidator(_listed)
+    ] = Field(
+        ["logistic", "svm", "mlp"],
+        description="logistic regression, linear support vector machine, a network with one "
+        "hidden layer; [] for none",
+    )
+    labels: _ProbeLabels = Field(
+        "label",
+        description="what is told apart. label: within each collection, what its key `label` "
+        "says; collection: the collections, all together; or a mapping from label to collections",
+        examples=["collection", {"real": ["kinetics"], "fake": ["kling", "sora"]}],
+    )
+    folds: int = Field(5, ge=2, description="parts of the clips, each held out once")
+    split: Literal["stratified", "grouped"] = Field(
+        "stratified",
+        description="grouped: clips with the same `group` are held out together",
+    )
+    standardise: bool = Field(
+        True, description="give every dimension mean 0 and variance 1, as the training folds say"
+    )
 
 
 class Report(Section):
@@ -304,6 +382,14 @@ class Report(Section):
 
     title: str = Field("Concord", description="title of the page")
     clips: ClipCount = Field(3, ge=0, description="best and worst clips shown for each score")
+    projections: Annotated[list[Literal["pca", "tsne", "umap"]], AfterValidator(_once)] = Field(
+        ["pca", "tsne", "umap"],
+        description="pictures of the features in two dimensions, for the task features; [] for "
+        "none",
+    )
+    projected_clips: ClipCount = Field(
+        5000, ge=2, description="most clips in such a picture; a stratified sample of them if more"
+    )
 
 
 def _mapping(value: Any) -> Any:
@@ -365,13 +451,14 @@ class Config(Section):
         examples=[["mini"], {"mini": {"frames": 4}}],
     )
     tasks: Annotated[
-        list[str],
+        list[Task],
         AfterValidator(_once),
-        BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+        BeforeValidator(_listed, json_schema_input_type=Task | list[Task]),
     ] = Field(
         list(TASKS),
         min_length=1,
         description="what to measure; `python -m concord tasks` explains each",
+        examples=["image_text", ["video_text", "retrieval"]],
     )
     compare: list[tuple[Name, Name]] | None = Field(
         None,
@@ -382,6 +469,8 @@ class Config(Section):
     media: Media = Field(Media(), description="proxies, waves and measurements")
     clips: Clips = Field(Clips(), description="division into jobs")
     statistics: Statistics = Field(Statistics(), description="intervals and tests")
+    quality: Quality = Field(Quality(), description="checks of every table of embeddings")
+    probes: Probes = Field(Probes(), description="what classifiers can tell from the features")
     report: Report = Field(Report(), description="the page")
 
     def prompt_set(self, collection: str) -> str | None:

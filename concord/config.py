@@ -346,7 +346,7 @@ class Quality(Section):
 
 _ProbeLabels = Annotated[
     Annotated[Literal["label", "collection"], Tag("word")]
-    | Annotated[dict[str, Names], Tag("mapping")],
+    | Annotated[dict[Name, Names], Tag("mapping")],
     Discriminator(lambda value: "mapping" if isinstance(value, dict) else "word"),
 ]
 

@@ -233,6 +233,8 @@ TITLES = {
     "Encoder": "media.encoder",
     "Clips": "clips",
     "Statistics": "statistics",
+    "Quality": "quality",
+    "Probes": "probes",
     "Report": "report",
 }
 
@@ -272,8 +274,8 @@ def _type(field: Mapping[str, Any]) -> str:
     if "$ref" in field:
         title = TITLES[field["$ref"].split("/")[-1]]
         return f"keys, see [{title}](#{title.lower().replace('.', '')})"
-    if "anyOf" in field:
-        parts = [part for part in field["anyOf"] if part.get("type") != "null"]
+    if choices := field.get("anyOf") or field.get("oneOf"):
+        parts = [part for part in choices if part.get("type") != "null"]
         if len(parts) == 2 and parts[1].get("items") == parts[0]:
             return f"one or a list of: {_type(parts[0])}"
         return " or ".join(map(_type, parts))

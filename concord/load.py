@@ -162,10 +162,33 @@ def _name_problems(config: Config, raw: Mapping[str, Any]) -> list[str]:
                 f"compare: found {a} (prompts: {sets[0]}) with {b} (prompts: {sets[1]}); their "
                 "clips answer different prompts, expected two collections of one prompt set"
             )
+    problems += _probe_problems(config, collections)
     if not models and set(config.tasks) - {"synchrony"}:
         problems.append("models: found none, expected one or more, or tasks: [synchrony]")
     for name in config.models:
         problems += _model_problems(config, name)
+    return problems
+
+
+def _probe_problems(config: Config, collections: list[str]) -> list[str]:
+    labels, named = config.probes.labels, list[str]()
+    if not isinstance(labels, str):
+        named = [name for names in labels.values() for name in names]
+    problems = [
+        f"probes.labels: {_unknown('collection', name, collections)}"
+        for name in named
+        if name not in collections
+    ]
+    problems += [
+        f"probes.labels: found {name} under several labels, expected one"
+        for name in dict.fromkeys(named)
+        if named.count(name) > 1
+    ]
+    if config.probes.split == "grouped" and not any(c.group for c in config.collections.values()):
+        problems.append(
+            "probes.split: found grouped, but no collection has the key group; set "
+            "collections.NAME.group, or split: stratified"
+        )
     return problems
 
 

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from concord.config import Config
 from concord.report import media
-from concord.report.metrics import TASKS, Metric, measure_name, metric
+from concord.report.metrics import Metric, measure_name, metric
 from concord.report.missing import records
+from concord.scores.tasks import task_info
 
 Row = dict[str, Any]
 Key = tuple[str, str]
@@ -75,7 +76,7 @@ class Gallery:
             ends = self._exhibits(best, name), self._exhibits(rest.iloc[::-1][:count], name)
             if ends[0]:
                 rows.append((collection, *ends))
-        return Shelf(TASKS[task], model, measure, rows)
+        return Shelf(task_info(task).title, model, measure, rows)
 
     def _exhibits(self, rows: pd.DataFrame, name: str) -> list[Exhibit]:
         return [Exhibit(row, row[name], self._scores(row)) for row in records(rows)]

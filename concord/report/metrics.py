@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from concord.scores.tasks import task_info
+
 # Retrieval metrics of a query, and the column that holds their control under shuffled pairs.
 RETRIEVAL_METRICS: dict[str, str | None] = {
     "recall_at_1": "shuffled_recall_at_1",
@@ -12,14 +14,6 @@ RETRIEVAL_METRICS: dict[str, str | None] = {
 }
 COMPARED_RETRIEVAL = ("recall_at_1", "rank")
 CLAIMED = ("offset_ms", "abs_offset_ms")  # there only where the evidence suffices
-
-TASKS = {
-    "video_text": "Picture and prompt",
-    "audio_text": "Sound and prompt",
-    "av_consistency": "Picture and sound",
-    "retrieval": "Retrieval",
-    "synchrony": "Synchrony",
-}
 
 
 @dataclass(frozen=True)
@@ -76,4 +70,5 @@ def metric(name: str) -> Metric:
 
 def measure_name(task: str, name: str) -> str:
     """What was measured, for readers: the task, and the metric where it does not go unsaid."""
-    return TASKS[task] if name == "cosine" else f"{TASKS[task]}: {metric(name).label}"
+    title = task_info(task).title
+    return title if name == "cosine" else f"{title}: {metric(name).label}"

@@ -17,8 +17,9 @@ from concord.config import Config
 from concord.files import write_text
 from concord.report import figures, missing
 from concord.report.gallery import Gallery
-from concord.report.metrics import TASKS, Metric, metric
+from concord.report.metrics import Metric, metric
 from concord.report.verdicts import Duel, Verdict, duels, verdict
+from concord.scores.tasks import task_info
 from concord.tables import read_metadata
 
 Row = dict[str, Any]
@@ -39,7 +40,7 @@ def render(config: Config, tables: Path, output: Path) -> None:
     )
     environment.filters["metric"] = metric
     environment.filters["p_value"] = show_p
-    environment.filters["task_name"] = TASKS.__getitem__
+    environment.filters["task_name"] = lambda task: task_info(task).title
     page = environment.get_template("page.html.jinja").render(page=Page(config, tables, output))
     write_text(output, page)
 
@@ -128,7 +129,7 @@ class Page:
     def permutations(self) -> str:
         """How many sign patterns the tests tried, by task unless all tried as many."""
         known = [v.row for v in self.verdicts if v.row["permutations"]]
-        found = {TASKS[row["task"]].lower(): row["permutations"] for row in known}
+        found = {task_info(row["task"]).title.lower(): row["permutations"] for row in known}
         if len({*found.values()}) == 1:
             return f"{known[0]['permutations']:,}"
         return ", ".join(f"{task} {number:,}" for task, number in found.items())
@@ -141,7 +142,7 @@ class Page:
         for (task, model, _), found in groups.items():
             ends = [v.row[end] for v in found for end in ("ci_low", "ci_high", "difference")]
             axis = figures.Axis.over(ends, include=[0.0])
-            yield TASKS[task], model, axis, [(v, self._interval(axis, v.row)) for v in found]
+            yield task, model, axis, [(v, self._interval(axis, v.row)) for v in found]
 
     def cards(self) -> Iterator[Card]:
         """The scores of every task and model, retrieval apart."""

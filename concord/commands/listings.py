@@ -7,16 +7,17 @@ from concord.scores.tasks import OTHER_PAIRS, TASK_INFO
 
 
 def run_models() -> None:
-    """Print the catalogue of models."""
-    columns = ("name", "modalities", "dim", "licence", "commercial", "memory_mb", "verified")
-    rows = catalogue.rows()
+    """Print the catalogue of models, and the named protocols under it."""
+    words = {"commercial": "commercial use", "memory_mb": "memory (MB)", "tried": "ran with"}
+    columns = ("name", "modalities", "dim", "licence", "commercial", "memory_mb", "tried")
+    columns = (*columns, "verified")
     print_table(
-        [
-            column.replace("_mb", " (MB)").replace("commercial", "commercial use")
-            for column in columns
-        ],
-        ([row[column] for column in columns] for row in rows),
+        [words.get(column, column) for column in columns],
+        ([row[column] for column in columns] for row in catalogue.rows()),
     )
+    protocols = catalogue.protocol_rows()
+    say("\nNamed protocols, chosen by models.NAME.protocol:\n")
+    print_table(list(protocols[0]), (list(row.values()) for row in protocols))
 
 
 def run_tasks() -> None:

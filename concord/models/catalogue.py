@@ -3,8 +3,6 @@
 Light to import (no torch, no open_clip): the Snakefile calls `spec` when it is parsed.
 """
 
-import importlib.util
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,10 +13,17 @@ import yaml
 from concord.config import Config, Model
 from concord.errors import UserError, did_you_mean
 from concord.models.base import Modality, ModelSpec
-from concord.models.weights import cached_sha256, folder_config, sha256, weights_file
+from concord.models.families import FAMILIES, Family, open_clip_folder
+from concord.models.weights import cached_sha256, joint_sha256, sha256
 
 FOLDER = Path(__file__).parent
 FRAMES = 8
+TRIED = {
+    "published": "published weights",
+    "random": "random weights",
+    "never": "NEVER RAN HERE",
+}
+"""With what this project has run an entry, in words."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Entry:
     citation: str
     memory_mb: int
     verified: str
+    tried: Literal["published", "random", "never"] = "never"
     dim: int | None = None
     reads: Literal["proxies", "originals"] = "proxies"
     protocol: str | None = None
@@ -48,19 +54,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class NamedProtocol:
-    """Settings of one or more families that have a name of their own."""
+    """Settings of one or more families that have a name of their own.
+
+    `reads` is what the protocol has to read, whatever the entry does; None: either.
+    """
 
     name: str
     title: str
     backends: tuple[str, ...]
     options: dict[str, Any]
+    reads: Literal["proxies", "originals"] | None = None
 
 
 @cache
 def protocols() -> dict[str, NamedProtocol]:
     """All named protocols, in the catalogue's order."""
     return {
-        name: NamedProtocol(name, content["title"], tuple(content["backends"]), content["options"])
+        name: NamedProtocol(name, **content | {"backends": tuple(content["backends"])})
         for name, content in _content()["protocols"].items()
     }
 
@@ -101,34 +111,36 @@ def spec(config: Config, name: str) -> ModelSpec:
     """
     model = config.models[name]
     entry = _entry(model.entry or name, name)
-    _check_overrides(model, entry, name)
-    weights = _weights(model, entry, name)
-    digest = _digest(weights, model, entry, config.results, name)
-    layout = folder_config(weights) if weights and not model.architecture else None
-    architecture = model.architecture or (None if layout else entry.architecture)
+    family = FAMILIES[entry.backend]
+    _check_overrides(model, entry, family, name)
+    protocol = _named_protocol(model, entry, name)
+    weights = _weights(model, entry, family, name)
+    described = family.described(weights) if weights and not model.architecture else None
+    architecture = model.architecture or (None if described else entry.architecture)
+    own_size = described is None and model.architecture is None
     return ModelSpec(
         name=name,
         backend=entry.backend,
         modalities=entry.modalities,
-        dim=entry.dim or _open_clip_dim(architecture, layout, name),
+        dim=(entry.dim if own_size else None) or family.dim(described, architecture, name),
         licence=entry.licence,
         citation=entry.citation,
         version=backend_version(entry.backend),
-        reads=entry.reads,
+        reads=(protocol and protocol.reads) or entry.reads,
         frames=model.frames or entry.frames,
         precision=model.precision,
         architecture=architecture,
-        pretrained=None if layout else model.pretrained or entry.pretrained,
+        pretrained=None if described else model.pretrained or entry.pretrained,
         checkpoint=str(weights) if weights else None,
-        sha256=digest,
+        sha256=_digest(weights, model, entry, config.results, name),
         memory_mb=model.memory_mb or entry.memory_mb,
         commercial=entry.commercial,
         verified=entry.verified,
         compiled=model.compile,
         options={
-            **_protocol_options(model, entry, name),
+            **(protocol.options if protocol else {}),
             **entry.options,
-            **({"config_sha256": sha256(layout)} if layout else {}),
+            **_settings(weights if described else None, family),
         },
     )
 
@@ -145,19 +157,49 @@ def rows() -> list[dict[str, Any]]:
             "commercial": entry.commercial,
             "memory_mb": entry.memory_mb,
             "weights": weights_source(entry),
+            "tried": TRIED[entry.tried],
             "verified": entry.verified,
         }
         for entry in entries().values()
     ]
 
 
+def protocol_rows() -> list[dict[str, Any]]:
+    """What `concord models` shows of the named protocols: one row each."""
+    return [
+        {
+            "protocol": protocol.name,
+            "what it does": protocol.title,
+            "decided by": ", ".join(f"{k}: {v}" for k, v in decisions(protocol).items()),
+            "families": ", ".join(protocol.backends),
+            "default of": default_of(protocol),
+        }
+        for protocol in protocols().values()
+    ]
+
+
+def decisions(protocol: NamedProtocol) -> dict[str, Any]:
+    """What makes a protocol: its options, and what it has to read."""
+    return protocol.options | ({"reads": protocol.reads} if protocol.reads else {})
+
+
+def default_of(protocol: NamedProtocol) -> str:
+    """The entries whose default a protocol is, as a list; a family's name for all of it."""
+    users = [entry for entry in entries().values() if entry.protocol == protocol.name]
+    whole = [
+        backend
+        for backend in protocol.backends
+        if all(e.protocol == protocol.name for e in entries().values() if e.backend == backend)
+    ]
+    return ", ".join(
+        [f"every {backend} model" for backend in whole]
+        + [entry.name for entry in users if entry.backend not in whole]
+    )
+
+
 def weights_source(entry: Entry) -> str:
     """Where an entry's weights come from, in words."""
-    if entry.checkpoint:
-        return "in this package"
-    if entry.pretrained:
-        return f"{entry.architecture}:{entry.pretrained}"
-    return "yours"
+    return FAMILIES[entry.backend].source(entry)
 
 
 @cache
@@ -175,39 +217,51 @@ def _entry(wanted: str, name: str) -> Entry:
     return entries()[wanted]
 
 
-def _protocol_options(model: Model, entry: Entry, name: str) -> dict[str, Any]:
+def _named_protocol(model: Model, entry: Entry, name: str) -> NamedProtocol | None:
     wanted = model.protocol or entry.protocol
     if wanted is None:
-        return {}
+        return None
     suitable = [p.name for p in protocols().values() if entry.backend in p.backends]
     if wanted not in suitable:
         raise UserError(
             f"models.{name}.protocol: the family {entry.backend!r} has no protocol {wanted!r}"
             f"{did_you_mean(wanted, suitable)}; it has: {', '.join(suitable) or 'none'}"
         )
-    return protocols()[wanted].options
+    return protocols()[wanted]
 
 
-def _check_overrides(model: Model, entry: Entry, name: str) -> None:
-    for key in ("architecture", "pretrained"):
-        if getattr(model, key) and entry.backend != "open_clip":
+def _check_overrides(model: Model, entry: Entry, family: Family, name: str) -> None:
+    for key in ("architecture", "pretrained", "frames"):
+        if getattr(model, key) is not None and key not in family.keys:
+            others = ", ".join(other for other, has in FAMILIES.items() if key in has.keys)
             raise UserError(
-                f"models.{name}.{key}: only open_clip models have one, and {entry.name!r} is of "
-                f"the family {entry.backend!r}; remove the key or set `entry: open_clip`"
+                f"models.{name}.{key}: only models of the families {others} have one, and "
+                f"{entry.name!r} is of the family {entry.backend!r}; remove the key, or set "
+                "`entry` to another model"
             )
-    if not (model.pretrained or entry.pretrained or model.checkpoint or entry.checkpoint):
+    named = model.pretrained or entry.pretrained or model.checkpoint or entry.checkpoint
+    if not named and family.published is None:
         raise UserError(
-            f"models.{name}: no weights are named; set `pretrained` (with `architecture`) or "
-            "`checkpoint`"
+            f"models.{name}: no weights are named; set `checkpoint`"
+            + (" or `pretrained`" if "pretrained" in family.keys else "")
+            + (" (with `architecture`)" if "architecture" in family.keys else "")
         )
 
 
-def _weights(model: Model, entry: Entry, name: str) -> Path | None:
+def _weights(model: Model, entry: Entry, family: Family, name: str) -> Path | None:
     if model.checkpoint:
-        return weights_file(model.checkpoint.expanduser().absolute(), f"models.{name}.checkpoint")
+        given = model.checkpoint.expanduser().absolute()
+        return family.checkpoint(given, f"models.{name}.checkpoint")
     if entry.checkpoint:
-        return weights_file(FOLDER / "weights" / entry.checkpoint, f"models.{name}")
+        return family.checkpoint(FOLDER / "weights" / entry.checkpoint, f"models.{name}")
     return None
+
+
+def _settings(weights: Path | None, family: Family) -> dict[str, str]:
+    """Digest of the settings that come with weights and decide numbers as they do."""
+    files = family.settings(weights) if weights else []
+    digests = {path.name: sha256(path) for path in files}
+    return {"config_sha256": joint_sha256(digests)} if digests else {}
 
 
 def _digest(
@@ -217,7 +271,9 @@ def _digest(
     expected = model.sha256 or (None if model.checkpoint else entry.sha256)
     if weights is None:
         return expected
-    found = cached_sha256(weights, results / ".cache" / "weights.json")
+    cache = results / ".cache" / "weights.json"
+    files = FAMILIES[entry.backend].weight_files(weights)
+    found = joint_sha256({path.name: cached_sha256(path, cache) for path in files})
     if expected and found != expected.lower():
         where = f"models.{name}.sha256" if model.sha256 else f"catalogue.yaml, {entry.name}.sha256"
         raise UserError(
@@ -227,41 +283,11 @@ def _digest(
     return found
 
 
-def _open_clip_dim(architecture: str | None, layout: Path | None, name: str) -> int:
-    """Embedding size by the architecture's own description; 0 if only a hub has it."""
-    if layout:
-        return int(json.loads(layout.read_text("utf-8"))["model_cfg"]["embed_dim"])
-    if architecture is None:
-        raise UserError(
-            f"models.{name}.architecture: needed for an open_clip model whose checkpoint has no "
-            "open_clip_config.json beside it; for example ViT-B-32"
-        )
-    if architecture.startswith("hf-hub:"):
-        return 0
-    folder = _open_clip_folder()
-    path = folder / f"{architecture}.json"
-    known = sorted(p.stem for p in folder.glob("*.json"))
-    if path.stem not in known:
-        raise UserError(
-            f"models.{name}.architecture: open_clip has none named {architecture!r}"
-            f"{did_you_mean(architecture, known)} (`open_clip.list_models()` has all)"
-        )
-    return int(json.loads(path.read_text("utf-8"))["embed_dim"])
-
-
 def architecture_file(spec: ModelSpec) -> Path | None:
     """open_clip's JSON description of a model's network; None where only a hub has it."""
     if spec.backend != "open_clip":
         return None
     if spec.architecture is None:
-        return folder_config(Path(spec.checkpoint)) if spec.checkpoint else None
-    path = _open_clip_folder() / f"{spec.architecture}.json"
+        return FAMILIES[spec.backend].described(Path(spec.checkpoint)) if spec.checkpoint else None
+    path = open_clip_folder() / f"{spec.architecture}.json"
     return path if path.is_file() else None
-
-
-def _open_clip_folder() -> Path:
-    """open_clip's descriptions of architectures, found without importing it (torch is heavy)."""
-    found = importlib.util.find_spec("open_clip")
-    if found is None or not found.submodule_search_locations:
-        raise UserError("the package open_clip_torch is not installed; run `make` again")
-    return Path(found.submodule_search_locations[0]) / "model_configs"

@@ -1,8 +1,9 @@
 """The open_clip family: any OpenCLIP architecture with published or local weights.
 
 A clip is `frames` frames at interval centres; its embedding is the mean of their L2-normalised
-embeddings, normalised again. Preprocessing is the model's own. Importing open_clip takes seconds,
-so only a job's main process does; decoder processes get plain numbers.
+embeddings, normalised again. Preprocessing is the model's own. Named protocols change that: see
+Recipe. Importing open_clip takes seconds, so only a job's main process does; decoder processes get
+plain numbers.
 """
 
 import json
@@ -10,106 +11,80 @@ import logging
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from concord.errors import UserError, did_you_mean
-from concord.models.base import MediaFile, Modality, ModelSpec, Reader
-from concord.models.decode import read_frames
+from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.decode import Policy
 from concord.models.devices import precision
-from concord.models.weights import FOLDER_CONFIG, sha256
+from concord.models.families import HUB, OpenClip
+from concord.models.pictures import FrameReader, PictureReader, Preprocessing
+from concord.models.weights import sha256
 
 if TYPE_CHECKING:
     import torch
 
-HUB = "hf-hub:"
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's colours, as torchvision's classifiers take them."""
 FRAMES_AT_ONCE = 32
 """Frames in one pass on a CPU, where more cost memory and gain nothing."""
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How a frame becomes the network's input, as open_clip describes it."""
+class Recipe:
+    """What the options of a named protocol settle; the defaults are those of clip-centres.
 
-    height: int
-    width: int
-    interpolation: str
-    resize_mode: str
-    fill_color: int
+    `frames_at`: centres of intervals, or left: i*(N//n). `resize`: the model's own, or squash
+    into a square (bilinear). `normalisation`: the model's own, or imagenet. `aggregate`: unit, the
+    mean of unit vectors made one again, or mean, the plain mean of the vectors as they are.
+    """
 
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """Resize and crop a frame, uint8 [H, W, 3], to uint8 [height, width, 3].
+    frames_at: Policy = "centres"
+    resize: Literal["own", "squash"] = "own"
+    normalisation: Literal["own", "imagenet"] = "own"
+    aggregate: Literal["unit", "mean"] = "unit"
 
-        Equal, value for value, to open_clip's evaluation transform before its normalisation.
-        """
-        image = Image.fromarray(frame)
-        method = Image.Resampling[self.interpolation.upper()]
-        ratios = image.width / self.width, image.height / self.height
-        if self.resize_mode == "squash":
-            size = self.width, self.height
-        elif self.resize_mode == "shortest" and self.width == self.height:
-            short = min(image.size)
-            size = image.width * self.width // short, image.height * self.height // short
-        else:
-            ratio = max(ratios) if self.resize_mode == "longest" else min(ratios)
-            size = round(image.width / ratio), round(image.height / ratio)
-            if self.resize_mode == "shortest":
-                method = Image.Resampling.BICUBIC  # open_clip forgets the setting in this case
-        image = image.resize(size, method)
-        return self._crop_or_pad(np.asarray(image))
-
-    def _crop_or_pad(self, pixels: np.ndarray) -> np.ndarray:
-        missing = [
-            max(0, want - have) for want, have in zip(self._size, pixels.shape, strict=False)
-        ]
-        border = [(m // 2, (m + 1) // 2) for m in missing]
-        pixels = np.pad(pixels, [*border, (0, 0)], constant_values=self.fill_color)
-        top, left = (
-            round((have - want) / 2) for have, want in zip(pixels.shape, self._size, strict=False)
-        )
-        return pixels[top : top + self.height, left : left + self.width]
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self.height, self.width
-
-
-@dataclass(frozen=True)
-class FrameReader:
-    """Reads a proxy's frames as views, uint8 [frames, height, width, 3]."""
-
-    frames: int
-    preprocessing: Preprocessing
-
-    def __call__(self, file: MediaFile) -> np.ndarray:
-        frames = read_frames(file.path, self.frames)
-        return np.stack([self.preprocessing(frame) for frame in frames])
+    @classmethod
+    def of(cls, spec: ModelSpec) -> "Recipe":
+        """The recipe among a model's options."""
+        return cls(**{f.name: spec.options[f.name] for f in fields(cls) if f.name in spec.options})
 
 
 def reader(spec: ModelSpec, modality: Modality) -> Reader:
-    """How a proxy becomes views. Raises UserError for an unknown tag or an unreachable hub."""
-    if modality != "video":
+    """How a clip or a picture becomes views.
+
+    Raises UserError for an unknown tag or an unreachable hub.
+    """
+    if modality not in ("video", "image"):
         raise ValueError(f"open_clip reads no {modality}")
-    config = _preprocessing(spec)
+    recipe = Recipe.of(spec)
+    preprocessing = _resizing(spec, recipe)
+    if modality == "image":
+        return PictureReader(preprocessing)
+    return FrameReader(spec.frames, preprocessing, recipe.frames_at)
+
+
+def _resizing(spec: ModelSpec, recipe: Recipe) -> Preprocessing:
+    """How a picture becomes one of the network's size."""
     height, width = _image_size(spec)
-    return FrameReader(
-        spec.frames,
-        Preprocessing(
-            height=height,
-            width=width,
-            # open_clip takes bicubic for everything but bilinear
-            interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-            resize_mode=config["resize_mode"] or "shortest",
-            fill_color=config["fill_color"],
-        ),
+    config = _preprocessing(spec)
+    if recipe.resize == "squash":
+        return Preprocessing(height, width, "bilinear", "squash", config["fill_color"])
+    return Preprocessing(
+        height=height,
+        width=width,
+        # open_clip takes bicubic for everything but bilinear
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        resize_mode=config["resize_mode"] or "shortest",
+        fill_color=config["fill_color"],
     )
 
 
-def load(spec: ModelSpec, device: "torch.device") -> "OpenClip":
+def load(spec: ModelSpec, device: "torch.device") -> "OpenClipEmbedder":
     """The network in evaluation mode on a device.
 
     Raises UserError, with what to do, when weights cannot be fetched, hold pickled code or do not
@@ -141,16 +116,17 @@ def load(spec: ModelSpec, device: "torch.device") -> "OpenClip":
             f"models.{spec.name}: {weights} does not load as {_name(spec)}: "
             f"{_shortened(error)}; check `architecture` and `checkpoint`"
         ) from error
-    return OpenClip(
+    return OpenClipEmbedder(
         model.to(device).eval(),
         tokenizer,
         device,
         precision(spec.precision, device),
+        Recipe.of(spec),
         spec.sha256 if spec.checkpoint else _fetched_sha256(spec, weights),
     )
 
 
-class OpenClip:
+class OpenClipEmbedder:
     """A loaded network; see concord.models.base.Embedder."""
 
     def __init__(
@@ -159,20 +135,23 @@ class OpenClip:
         tokenizer: Any,
         device: "torch.device",
         kind: str,
+        recipe: Recipe,
         weights_sha256: str | None,
     ) -> None:
         import torch
 
         self.model, self.tokenizer, self.device = model, tokenizer, device
-        self.weights_sha256 = weights_sha256
+        self.weights_sha256, self.aggregate = weights_sha256, recipe.aggregate
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
-        config = model.visual.preprocess_cfg
-        self.mean, self.std = (
-            torch.tensor(config[key], device=device).reshape(3, 1, 1) for key in ("mean", "std")
-        )
+        own = model.visual.preprocess_cfg
+        colours = IMAGENET if recipe.normalisation == "imagenet" else (own["mean"], own["std"])
+        self.mean, self.std = (torch.tensor(c, device=device).reshape(3, 1, 1) for c in colours)
 
     def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
-        """Unit vectors [N, dim], float32, of N clips (uint8 [V_i, H, W, 3] each) or N texts."""
+        """Vectors [N, dim], float32, of N clips or pictures (uint8 [V_i, H, W, 3]) or N texts.
+
+        Their length is 1, but for clips and pictures where the recipe aggregates by `mean`.
+        """
         import torch
 
         with (
@@ -187,17 +166,19 @@ class OpenClip:
                 at_once = len(frames) if self.device.type == "cuda" else FRAMES_AT_ONCE
                 each = torch.cat([self._frames(part) for part in torch.split(frames, at_once)])
                 parts = torch.split(each, [len(views) for views in inputs])
-                vectors = _unit(torch.stack([part.mean(dim=0) for part in parts]))
+                vectors = torch.stack([part.mean(dim=0) for part in parts])
+                vectors = _unit(vectors) if self.aggregate == "unit" else vectors
         result: np.ndarray = vectors.cpu().numpy()
         return result
 
     def _frames(self, frames: "torch.Tensor") -> "torch.Tensor":
-        """Unit vectors [N, dim] of uint8 frames [N, H, W, 3]."""
+        """Vectors [N, dim] of uint8 frames [N, H, W, 3], as they go into the mean."""
         images = frames.to(self.device).permute(0, 3, 1, 2).float().div(255)
-        return _unit(self.model.encode_image(images.sub(self.mean).div(self.std)))
+        vectors = self.model.encode_image(images.sub(self.mean).div(self.std)).float()
+        return _unit(vectors) if self.aggregate == "unit" else vectors
 
     def views(self, modality: Modality, given: np.ndarray) -> int:
-        """A view a frame."""
+        """A view a frame; a picture is one."""
         return len(given)
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
@@ -229,10 +210,10 @@ def _layout(spec: ModelSpec) -> dict[str, Any]:
     from open_clip.pretrained import download_pretrained_from_hf
 
     if not spec.architecture:
-        path = Path(str(spec.checkpoint)).with_name(FOLDER_CONFIG)
+        path = Path(str(spec.checkpoint)).with_name(OpenClip.description)
     elif repository := _hub(spec):
         with _reachable(spec, repository):
-            path = Path(download_pretrained_from_hf(repository, FOLDER_CONFIG))
+            path = Path(download_pretrained_from_hf(repository, OpenClip.description))
     else:
         return {}
     layout: dict[str, Any] = json.loads(path.read_text("utf-8"))

@@ -2,7 +2,17 @@
 
 from collections.abc import Iterable
 
-from concord.models.catalogue import Entry, entries, weights_source
+from concord.models.catalogue import (
+    TRIED,
+    Entry,
+    NamedProtocol,
+    decisions,
+    default_of,
+    entries,
+    protocols,
+    weights_source,
+)
+from concord.models.families import FAMILIES
 
 HEAD = """\
 # Models
@@ -18,6 +28,7 @@ models:
   mini:
   clip-vit-l-14:
   clip-16-frames: {entry: clip-vit-l-14, frames: 16}
+  clip-as-before: {entry: clip-vit-l-14, protocol: clip-batch-script}
   ours: {entry: open_clip, architecture: ViT-B-32, checkpoint: weights/ours.safetensors}
   theirs: {entry: open_clip, architecture: ViT-B-16, pretrained: dfn2b}
 ```
@@ -27,7 +38,9 @@ models:
 - Frames: `frames` pictures of the proxy, at the centres of as many equal intervals. A clip shorter
   than that repeats pictures.
 - `open_clip`: every picture is resized, cropped and normalised as the model's own description says;
-  the embedding is the mean of the pictures' unit vectors, made a unit vector again.
+  the embedding is the mean of the pictures' unit vectors, made a unit vector again. Its other
+  protocols are below.
+- The modality `image` is one picture file, turned as its EXIF orientation says.
 - Proxies have `media.size_px` (224) pixels on the short side. A model that wants more enlarges
   them; set `media.size_px` to its size for the best it can do.
 - Prompts longer than the model reads are embedded as far as it reads them; their rows say so.
@@ -41,24 +54,59 @@ models:
 - `architecture:tag` weights come from their hub when a job first needs them. For machines without
   network run `hf download REPOSITORY` elsewhere, copy the cache (`HF_HOME`) and set
   `HF_HUB_OFFLINE=1`; or give a local file with `checkpoint`. The error names the repository.
-- `checkpoint` is a `.safetensors` file, a state dict saved by PyTorch, or a folder with
-  `open_clip_config.json` and one weight file. Pickled code is never run. Beside a checkpoint,
-  `pretrained` says whose preprocessing and activation hold.
+- `checkpoint` is a `.safetensors` file or a state dict saved by PyTorch. For `open_clip` it may be
+  a folder with `open_clip_config.json` and one weight file, for `imagebind` a folder with
+  `imagebind_config.json` and one; for `transformers` it is the folder that `save_pretrained`
+  leaves. Pickled code is never run. Beside an `open_clip` checkpoint, `pretrained` says whose
+  preprocessing and activation hold.
 - The digest (SHA-256) of a local file is part of the protocol: other weights, other numbers. For
   weights of a hub set `sha256` to pin them.
 - Check the licence: "commercial use: no" also stands where it is up to the weights you bring.
 
+"""
+
+PROTOCOLS = """\
+## Named protocols
+
+`models.NAME.protocol` chooses one of the model's family. What decides its numbers is part of the
+protocol id that stands in every table; where nothing does, the protocol is the family as described
+above.
+
+"""
+
+CATALOGUE = """\
 ## The catalogue
+
+"Ran with" says with what this project has run the entry. What never ran here may fail, or be wrong:
+check its first numbers.
 
 """
 
 
 def reference() -> str:
     """The page as Markdown."""
-    columns = ("name", "model", "modalities", "dim", "licence", "commercial use", "memory (MB)")
-    lines = [_line(columns), _line("---" for _ in columns)]
-    lines += [_line(_cells(entry)) for entry in entries().values()]
-    return HEAD + "\n".join(lines) + "\n\n" + "\n".join(map(_details, entries().values()))
+    columns = (
+        *("name", "model", "modalities", "dim", "licence", "commercial use", "memory (MB)"),
+        "ran with",
+    )
+    named = ("protocol", "what it does", "decided by", "families", "default of")
+    return "\n".join(
+        [
+            HEAD + PROTOCOLS + _table(named, map(_protocol_cells, protocols().values())),
+            CATALOGUE + _table(columns, map(_cells, entries().values())),
+            "\n".join(map(_details, entries().values())),
+        ]
+    )
+
+
+def _protocol_cells(protocol: NamedProtocol) -> list[str]:
+    return [
+        f"`{protocol.name}`",
+        protocol.title,
+        ", ".join(f"`{key}: {value}`" for key, value in decisions(protocol).items()),
+        ", ".join(f"`{backend}`" for backend in protocol.backends),
+        default_of(protocol),
+    ]
 
 
 def _cells(entry: Entry) -> list[str]:
@@ -70,19 +118,32 @@ def _cells(entry: Entry) -> list[str]:
         entry.licence,
         "yes" if entry.commercial else "no",
         str(entry.memory_mb),
+        TRIED[entry.tried],
     ]
 
 
 def _details(entry: Entry) -> str:
     lines = [
         f"### {entry.name}\n",
-        f"- Family: `{entry.backend}`; weights: {weights_source(entry)}; frames: {entry.frames}",
+        f"- Family: `{entry.backend}`; weights: {weights_source(entry)}; {_input(entry)}",
         f"- Verified: {entry.verified}",
         f"- Cite: {entry.citation}",
     ]
     if entry.packages:
         lines.append(f"- Needs also: {', '.join(entry.packages)}")
     return "\n".join(lines) + "\n"
+
+
+def _input(entry: Entry) -> str:
+    """What decides an entry's numbers beside its weights."""
+    frames = f"frames: {entry.frames}" if "frames" in FAMILIES[entry.backend].keys else ""
+    protocol = f"protocol: `{entry.protocol}`" if entry.protocol else ""
+    return "; ".join(filter(None, (protocol, frames, f"reads {entry.reads}")))
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(columns)
+    return "\n".join([_line(columns), _line("---" for _ in columns), *map(_line, rows)]) + "\n"
 
 
 def _line(cells: Iterable[str]) -> str:

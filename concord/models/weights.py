@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from concord.errors import UserError
 from concord.files import write_text
 
 FORMATS = (".safetensors", ".bin", ".pt", ".pth")
-FOLDER_CONFIG = "open_clip_config.json"
 
 
 def cached_sha256(path: Path, cache: Path) -> str:
@@ -37,33 +37,37 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def weights_file(checkpoint: Path, key: str) -> Path:
+def joint_sha256(digests: Mapping[str, str]) -> str:
+    """One digest of files, by name: that of the only one, or that of the list of all."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def weights_file(given: Path, key: str, description: str | None) -> Path:
     """The weight file that a path means: the file itself, or the only one of a model's folder.
 
-    `key` is the configuration key that holds the path. Raises UserError if there is no such file,
-    or more than one in the folder.
+    `description` is the name of the file that a folder has to hold as well, None where the family
+    takes no folders; `key` is the configuration key that holds the path.
+    Raises UserError if there is no such file, or more than one in the folder.
     """
-    if checkpoint.is_file():
-        return checkpoint
-    if not checkpoint.is_dir():
+    if given.is_file():
+        return given
+    folder = f" or a folder with {description} and one weight file" if description else ""
+    if description is None or not given.is_dir():
+        found = "is a folder" if given.is_dir() else "does not exist"
         raise UserError(
-            f"{key}: {checkpoint} does not exist; expected a weight file "
-            f"({', '.join(FORMATS)}) or a folder with {FOLDER_CONFIG} and one weight file"
+            f"{key}: {given} {found}; expected a weight file ({', '.join(FORMATS)}){folder}"
         )
-    found = sorted(path for path in checkpoint.iterdir() if path.suffix in FORMATS)
-    if len(found) != 1 or not (checkpoint / FOLDER_CONFIG).is_file():
-        names = ", ".join(path.name for path in found) or "no weight file"
+    weights = sorted(path for path in given.iterdir() if path.suffix in FORMATS)
+    if len(weights) != 1 or not (given / description).is_file():
+        names = ", ".join(path.name for path in weights) or "no weight file"
         raise UserError(
-            f"{key}: the folder {checkpoint} holds {names}; expected {FOLDER_CONFIG} and exactly "
+            f"{key}: the folder {given} holds {names}; expected {description} and exactly "
             "one weight file, or name the file itself"
         )
-    return found[0]
-
-
-def folder_config(weights: Path) -> Path | None:
-    """The open_clip_config.json beside a weight file, as model hubs lay it out; None if none."""
-    path = weights.with_name(FOLDER_CONFIG)
-    return path if path.is_file() else None
+    return weights[0]
 
 
 def _read(cache: Path) -> dict[str, object]:

@@ -114,13 +114,15 @@ def test_the_tag_beside_a_checkpoint_is_part_of_the_protocol(tmp_path):
     [
         ({"entry": "clip-vit-b32"}, r"models\.m\.entry: .*did you mean 'clip-vit-b-32'"),
         ({}, r"models\.m\.entry: no model named 'm'"),
-        ({"entry": "open_clip"}, r"models\.m: .*`pretrained`.*`checkpoint`"),
+        ({"entry": "open_clip"}, r"models\.m: .*`checkpoint` or `pretrained`"),
         ({"entry": "open_clip", "pretrained": "openai"}, r"models\.m\.architecture: needed"),
         (
             {"entry": "open_clip", "architecture": "ViT-B32", "pretrained": "openai"},
             r"models\.m\.architecture: .*did you mean 'ViT-B-32'",
         ),
-        ({"entry": "mini", "pretrained": "openai"}, r"models\.m\.pretrained: only open_clip"),
+        ({"entry": "mini", "pretrained": "openai"}, r"models\.m\.pretrained: .*open_clip"),
+        ({"entry": "mini", "checkpoint": ROOT}, r"models\.m\.checkpoint: .* is a folder"),
+        ({"entry": "mini", "protocol": "clip-left"}, r"models\.m\.protocol: .*it has: none"),
         ({"entry": "clip-vit-b-32", "checkpoint": "/no/such.pt"}, r"models\.m\.checkpoint: /no"),
     ],
 )
@@ -133,14 +135,15 @@ def test_folder_needs_exactly_one_weight_file(tmp_path):
     options = {"entry": "open_clip", "checkpoint": tmp_path}
     for name in ("a.safetensors", "b.pt"):
         (tmp_path / name).write_bytes(b"x")
-    (tmp_path / weights.FOLDER_CONFIG).write_text('{"model_cfg": {"embed_dim": 7}}')
+    described = tmp_path / "open_clip_config.json"
+    described.write_text('{"model_cfg": {"embed_dim": 7}}')
     with pytest.raises(UserError, match=r"holds a\.safetensors, b\.pt; .*exactly one"):
         spec(configured(tmp_path, m=options), "m")
     (tmp_path / "b.pt").unlink()
     found = spec(configured(tmp_path, m=options), "m")
     assert (found.dim, found.checkpoint) == (7, str(tmp_path / "a.safetensors"))
     changed = found.protocol("video")
-    (tmp_path / weights.FOLDER_CONFIG).write_text('{"model_cfg": {"embed_dim": 7}, "x": 1}')
+    described.write_text('{"model_cfg": {"embed_dim": 7}, "x": 1}')
     assert spec(configured(tmp_path, m=options), "m").protocol("video") != changed
 
 
@@ -184,6 +187,8 @@ def test_rows_for_the_command_line():
     found = {row["name"]: row for row in rows()}
     assert list(found) == list(entries())
     assert found["metaclip-vit-b-32"]["commercial"] is False
+    assert found["mini"]["tried"] == "published weights"
+    assert found["siglip2-vit-b-16"]["tried"] == "NEVER RAN HERE"
     assert found["clip-vit-b-32"]["weights"] == "ViT-B-32-quickgelu:openai"
 
 

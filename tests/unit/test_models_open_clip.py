@@ -20,6 +20,7 @@ from concord.models import open_clip as family  # noqa: E402
 from concord.models.base import MediaFile  # noqa: E402
 from concord.models.catalogue import spec  # noqa: E402
 from concord.models.decode import read_frames  # noqa: E402
+from concord.models.pictures import Preprocessing  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -89,7 +90,7 @@ def test_preprocessing_equals_open_clip_own(mode, interpolation, size, shape):
         size, is_train=False, mean=(0, 0, 0), std=(1, 1, 1),
         resize_mode=mode, interpolation=interpolation, fill_color=7,
     )  # fmt: skip
-    ours = family.Preprocessing(*size, interpolation, mode, 7)(frame)
+    ours = Preprocessing(*size, interpolation, mode, 7)(frame)
     expected = (transform(Image.fromarray(frame)) * 255).round().byte().permute(1, 2, 0)
     np.testing.assert_array_equal(ours, expected.numpy())
 

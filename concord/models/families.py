@@ -1,0 +1,170 @@
+"""What the catalogue has to know of a family while a configuration is read.
+
+Light to import: no torch, no open_clip. What a family does with its models is in its own module.
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from concord.errors import UserError, did_you_mean
+from concord.models.weights import FORMATS, weights_file
+
+if TYPE_CHECKING:
+    from concord.models.catalogue import Entry
+
+PICTURE_KEYS = frozenset({"frames"})
+HUB = "hf-hub:"
+
+
+class Family:
+    """A family whose weights are one file, whose entries say the rest."""
+
+    keys: frozenset[str] = PICTURE_KEYS
+    """Of the configuration keys that not every family has: those that this one has."""
+    published: str | None = None
+    """The weights that are fetched where an entry and the configuration name none."""
+    description: str | None = None
+    """Name of the file beside the weights that describes the network."""
+
+    def checkpoint(self, given: Path, key: str) -> Path:
+        """The file or folder that a path means; UserError, with the key, if it cannot be used."""
+        return weights_file(given, key, self.description)
+
+    def weight_files(self, checkpoint: Path) -> list[Path]:
+        """The files whose digests are that of the weights."""
+        return [checkpoint]
+
+    def settings(self, checkpoint: Path) -> list[Path]:
+        """Other files that come with the weights and decide numbers too."""
+        path = self.described(checkpoint)
+        return [path] if path else []
+
+    def described(self, checkpoint: Path) -> Path | None:
+        """The description of the network that comes with a checkpoint; None if none does."""
+        path = checkpoint.with_name(self.description) if self.description else None
+        return path if path and path.is_file() else None
+
+    def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
+        """Embedding size of a network that is not an entry's own; 0 if only a hub knows it."""
+        return 0
+
+    def source(self, entry: "Entry") -> str:
+        """Where an entry's weights come from, in words."""
+        if entry.checkpoint:
+            return "in this package"
+        return self.published or "yours"
+
+
+class OpenClip(Family):
+    """Architectures of open_clip by name, or described by a file beside the weights."""
+
+    keys = PICTURE_KEYS | {"architecture", "pretrained"}
+    description = "open_clip_config.json"
+
+    def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
+        """As the description or open_clip's own has it. Raises UserError without either."""
+        if described:
+            return int(_json(described)["model_cfg"]["embed_dim"])
+        if architecture is None:
+            raise UserError(
+                f"models.{name}.architecture: needed for an open_clip model whose checkpoint has "
+                f"no {self.description} beside it; for example ViT-B-32"
+            )
+        if architecture.startswith(HUB):
+            return 0
+        folder = open_clip_folder()
+        known = sorted(path.stem for path in folder.glob("*.json"))
+        if architecture not in known:
+            raise UserError(
+                f"models.{name}.architecture: open_clip has none named {architecture!r}"
+                f"{did_you_mean(architecture, known)} (`open_clip.list_models()` has all)"
+            )
+        return int(_json(folder / f"{architecture}.json")["embed_dim"])
+
+    def source(self, entry: "Entry") -> str:
+        """Architecture and tag, in open_clip's own terms."""
+        return f"{entry.architecture}:{entry.pretrained}" if entry.pretrained else "yours"
+
+
+class ImageBind(Family):
+    """The published weights, or a file with a description beside it for another size."""
+
+    keys = frozenset()
+    published = "imagebind_huge.pth, as published"
+    description = "imagebind_config.json"
+
+    def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
+        """As described; 1024 as published. Raises UserError for a description that is none."""
+        from concord.models.imagebind.config import HUGE, read_config
+
+        return read_config(described).dim if described else HUGE.dim
+
+
+class Transformers(Family):
+    """A repository of a hub, or a folder in the layout that `save_pretrained` leaves."""
+
+    keys = PICTURE_KEYS | {"pretrained"}
+    description = "config.json"
+
+    def checkpoint(self, given: Path, key: str) -> Path:
+        """The folder with config.json and weights; UserError, with the key, for anything else."""
+        if not (given / "config.json").is_file() or not self.weight_files(given):
+            raise UserError(
+                f"{key}: expected a folder with config.json and weights "
+                f"({', '.join(FORMATS)}), as `save_pretrained` leaves it; found "
+                f"{'another folder' if given.is_dir() else 'none'} at {given}"
+            )
+        return given
+
+    def weight_files(self, checkpoint: Path) -> list[Path]:
+        """All weights of the best format there is; large models have several files."""
+        for suffix in FORMATS:
+            if found := sorted(checkpoint.glob(f"*{suffix}")):
+                return found
+        return []
+
+    def settings(self, checkpoint: Path) -> list[Path]:
+        """Settings of network, processor and tokenizer."""
+        kinds = ("*.json", "*.txt", "*.model")
+        return sorted(path for kind in kinds for path in checkpoint.glob(kind))
+
+    def described(self, checkpoint: Path) -> Path | None:
+        """The folder's config.json."""
+        return checkpoint / "config.json"
+
+    def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
+        """The projection's size, by the names that the models give it; 0 if there is none."""
+        if described is None:
+            return 0
+        config = _json(described)
+        parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+        found = (part.get("projection_dim") for part in parts)
+        return next((int(size) for size in found if size), 0)
+
+    def source(self, entry: "Entry") -> str:
+        """The repository."""
+        return entry.pretrained or "yours"
+
+
+FAMILIES: dict[str, Family] = {
+    "mini": Family(),
+    "open_clip": OpenClip(),
+    "imagebind": ImageBind(),
+    "imagebind_package": ImageBind(),
+    "transformers": Transformers(),
+}
+
+
+def open_clip_folder() -> Path:
+    """open_clip's descriptions of architectures, found without importing it (torch is heavy)."""
+    found = importlib.util.find_spec("open_clip")
+    if found is None or not found.submodule_search_locations:
+        raise UserError("the package open_clip_torch is not installed; run `make` again")
+    return Path(found.submodule_search_locations[0]) / "model_configs"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content

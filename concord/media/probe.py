@@ -65,8 +65,7 @@ def probe(path: Path, max_pixels: int) -> Probe:
     import av
 
     with av.open(str(path), options=OPEN_OPTIONS, metadata_errors="replace") as container:
-        video = _choose([s for s in container.streams.video if not _is_still(s)])
-        audio = _choose(container.streams.audio)
+        video, audio = choose_streams(container)
         frame = _first_frame(container, video, max_pixels)
         return Probe(
             " ".join(f"{s.index}:{s.type}:{_codec(s)}" for s in container.streams),
@@ -74,6 +73,12 @@ def probe(path: Path, max_pixels: int) -> Probe:
             _picture(video, frame) if video else None,
             _sound(audio) if audio else None,
         )
+
+
+def choose_streams(container: Any) -> tuple[Any, Any]:
+    """The picture and the sound to use of an open file; None where there is none."""
+    pictures = [stream for stream in container.streams.video if not _is_still(stream)]
+    return _choose(pictures), _choose(container.streams.audio)
 
 
 def _is_still(stream: Any) -> bool:

@@ -1,16 +1,17 @@
 """Frames of a clip by a policy: which `count` of its frames stand for it."""
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
 from concord.models.base import MediaFile
 from concord.models.originals import read_video_frames
 
-POLICIES = ("centres", "left")
+Policy = Literal["centres", "left"]
 
 
-def indices(policy: str, count: int, total: int) -> list[int]:
+def indices(policy: Policy, count: int, total: int) -> list[int]:
     """Indices of `count` of `total` frames.
 
     centres: the centres of `count` equal intervals, floor((i + 0.5) * total / count).
@@ -21,14 +22,16 @@ def indices(policy: str, count: int, total: int) -> list[int]:
         return [int((i + 0.5) * total / count) for i in range(count)]
     if policy == "left":
         return [i * (total // count) for i in range(count)]
-    raise ValueError(f"frame policy {policy!r}, expected one of {', '.join(POLICIES)}")
+    raise ValueError(f"frame policy {policy!r}, expected one of {', '.join(get_args(Policy))}")
 
 
-def read_frames(path: Path, count: int, policy: str = "centres") -> np.ndarray:
+def read_frames(
+    path: Path, count: int, policy: Policy = "centres", stream: int | None = None
+) -> np.ndarray:
     """`count` frames as RGB, uint8 [count, H, W, 3]; a short clip repeats some.
 
-    Raises ValueError as concord.models.originals.read_video_frames does.
+    `stream` is the index of the stream in an original. Raises ValueError as
+    concord.models.originals.read_video_frames does.
     """
-    return np.stack(
-        read_video_frames(MediaFile(path), lambda total, rate: indices(policy, count, total))
-    )
+    file = MediaFile(path, stream)
+    return np.stack(read_video_frames(file, lambda total, _: indices(policy, count, total)))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from embedding_inputs import write_proxy
 
-from concord.models.decode import centres, read_frames
+from concord.models.decode import indices, read_frames
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,21 @@ from concord.models.decode import centres, read_frames
     ],
 )
 def test_centres(count, total, expected):
-    assert centres(count, total) == expected
+    assert indices("centres", count, total) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "expected"),
+    [(8, 80, [0, 10, 20, 30, 40, 50, 60, 70]), (4, 11, [0, 2, 4, 6]), (3, 2, [0, 0, 0])],
+)
+def test_left(count, total, expected):
+    """The last frames of a clip are never among them: the old recipe, as it was."""
+    assert indices("left", count, total) == expected
+
+
+def test_unknown_policy_is_refused():
+    with pytest.raises(ValueError, match="'right', expected one of centres, left"):
+        indices("right", 8, 80)
 
 
 def test_frames_are_the_ones_at_the_centres(tmp_path):
@@ -35,7 +49,8 @@ def test_frames_equal_a_full_decode(tmp_path):
     path = write_proxy(tmp_path / "a.mp4", frames=47)
     with av.open(str(path)) as container:
         every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    np.testing.assert_array_equal(read_frames(path, 8), [every[i] for i in centres(8, 47)])
+    chosen = indices("centres", 8, 47)
+    np.testing.assert_array_equal(read_frames(path, 8), [every[i] for i in chosen])
 
 
 def test_short_clip_repeats_frames(tmp_path):

@@ -1,0 +1,261 @@
+"""Pictures and sounds of any media file, originals included, for decoder processes.
+
+Only local files are opened, one thread decodes, and a file that cannot be used is a ValueError
+whose first argument is a word of REASONS. A damaged packet costs its own frames, not the file.
+"""
+
+import resource
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concord.media.probe import OPEN_OPTIONS, choose_streams
+from concord.models.base import MediaFile
+
+MAX_PIXELS = 36_000_000
+"""Largest picture that is decoded, width times height: the default of media.max_pixels."""
+
+MAX_RESAMPLING_WEIGHTS = 2**26
+"""Largest table of filter weights (256 MB) a pair of sample rates may need; odd ones need most."""
+
+Choose = Callable[[int, Fraction], Sequence[int]]
+"""From the number of frames and the average frame rate (1/s) to the indices of those wanted."""
+
+Convert = Callable[[np.ndarray], np.ndarray]
+
+
+def read_video_frames(
+    file: MediaFile,
+    choose: Choose,
+    convert: Convert | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> list[np.ndarray]:
+    """The frames that `choose` names, as RGB, uint8 [H, W, 3], upright, in the order named.
+
+    The number of frames is that of the packets, as decord counts them; where fewer decode and one
+    of the wanted is missing, `choose` is asked again with what decodes. Decodes in order, since
+    seeking is not exact in every format, and no further than needed. `convert` is applied to every
+    frame once, so that no large frames pile up. Frames of another size than the first are scaled to
+    it. The rotation in the file is applied; pixels that are not square stay as stored.
+
+    Raises ValueError with `no_video_stream`, `no_frames`, `too_large`, `unreadable` or
+    `memory_limit`.
+    """
+    with _reasons(), _open(file, "video", max_pixels) as (container, stream):
+        rate = stream.average_rate or stream.guessed_rate or Fraction(1)
+        total = sum(p.size > 0 and not p.is_discard for p in _packets(container, stream))
+    wanted = list(choose(total, rate)) if total else []
+    kept, decoded = _pick(file, wanted, convert, max_pixels)
+    if decoded and not kept.keys() >= set(wanted):
+        wanted = list(choose(decoded, rate))
+        kept, decoded = _pick(file, wanted, convert, max_pixels)
+    if not kept:
+        raise ValueError("no_frames")
+    return [kept[i] for i in wanted]
+
+
+def read_audio(file: MediaFile, sample_rate_hz: int, mono: bool = False) -> np.ndarray:
+    """All samples of a file, float32 [channels, samples] in -1..1, at a sample rate.
+
+    Integers are divided by their range (16 bit: 32768) and timestamps are ignored, as torchaudio
+    does when it loads a file; another rate is resampled with torchaudio's windowed sinc. `mono`:
+    the mean of the channels.
+
+    Raises ValueError with `no_audio_stream`, `no_samples`, `not_finite`, `unreadable` or
+    `memory_limit`.
+    """
+    with _reasons():
+        samples, rate_hz = _decode_audio(file)
+        if not np.isfinite(samples).all():
+            raise ValueError("not_finite")
+        if mono:
+            samples = samples.mean(axis=0, keepdims=True)
+        return samples if rate_hz == sample_rate_hz else _resample(samples, rate_hz, sample_rate_hz)
+
+
+def limit_memory(megabytes: int) -> None:
+    """Allow this process `megabytes` (2**20 bytes) more memory than it has now; on Linux alone.
+
+    For the start of a decoder process: what asks for more fails with `memory_limit`.
+    """
+    import av  # noqa: F401  # loaded before the limit, which is for clips
+
+    if sys.platform == "linux":
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (_address_space() + megabytes * 2**20, hard))
+
+
+@contextmanager
+def outside_memory_limit() -> Iterator[None]:
+    """Keep what a block loads, such as a large package, from counting against the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == hard or sys.platform != "linux":
+        yield
+        return
+    before = _address_space()
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    try:
+        yield
+    finally:
+        grown = max(0, _address_space() - before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft + grown, hard))
+
+
+def _address_space() -> int:
+    """Bytes of address space this process has mapped."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what libraries raise into ValueErrors with a word of REASONS."""
+    import av
+
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError("memory_limit", str(error)) from error
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError("unreadable", str(error)) from error
+
+
+@contextmanager
+def _open(file: MediaFile, kind: str, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Any, Any]]:
+    """The open file and its stream, a picture (`video`) or a sound (`audio`)."""
+    import av
+
+    path = str(file.path.absolute())
+    with av.open(path, options=OPEN_OPTIONS, metadata_errors="replace") as container:
+        if file.stream is None:
+            stream = choose_streams(container)[kind == "audio"]
+        else:
+            stream = next((s for s in container.streams if s.index == file.stream), None)
+        if stream is None or stream.type != kind:
+            raise ValueError(f"no_{kind}_stream")
+        if stream.codec_context is None:
+            raise ValueError("unreadable", f"stream {stream.index}: unknown codec")
+        if kind == "video":
+            _check_size(stream.width, stream.height, max_pixels)
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError("too_large", f"{width} x {height} pixels")
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """A stream's packets, up to the first fault of the file."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            return
+        if packet is None:
+            return
+        yield packet
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """A stream's frames; damaged packets give none."""
+    import av
+
+    for packet in _packets(container, stream):
+        try:
+            yield from packet.decode()
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            continue
+
+
+def _pick(
+    file: MediaFile, indices: list[int], convert: Convert | None, max_pixels: int
+) -> tuple[dict[int, np.ndarray], int]:
+    """The frames of these indices, and how many were decoded until all were there."""
+    missing, kept, decoded = set(indices), {}, 0
+    size: tuple[int, int] | None = None
+    with _reasons(), _open(file, "video", max_pixels) as (container, stream):
+        for index, frame in enumerate(_decoded(container, stream)):
+            decoded = index + 1
+            _check_size(frame.width, frame.height, max_pixels)
+            size = size or (frame.width, frame.height)
+            if index in missing:
+                pixels = _upright(frame, *size)
+                kept[index] = convert(pixels) if convert else pixels
+                missing.remove(index)
+                if not missing:
+                    break
+    return kept, decoded
+
+
+def _upright(frame: Any, width: int, height: int) -> np.ndarray:
+    """A frame as RGB, uint8 [H, W, 3], turned as the file says it is to be shown."""
+    pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _decode_audio(file: MediaFile) -> tuple[np.ndarray, int]:
+    """Samples, float32 [channels, samples], and their rate: those of the first frame throughout."""
+    import av
+
+    with _open(file, "audio") as (container, stream):
+        blocks: list[np.ndarray] = []
+        resampler, kind, rate_hz = None, None, 0
+        for frame in _decoded(container, stream):
+            now = frame.format.name, frame.layout.name, frame.sample_rate
+            if resampler is None or now != kind:
+                if resampler is None:
+                    layout, rate_hz = frame.layout, frame.sample_rate
+                else:
+                    blocks += [part.to_ndarray() for part in resampler.resample(None)]
+                resampler, kind = av.AudioResampler("fltp", layout, rate_hz), now
+            frame.pts = None
+            blocks += [part.to_ndarray() for part in resampler.resample(frame)]
+        if resampler:
+            blocks += [part.to_ndarray() for part in resampler.resample(None)]
+    samples = np.concatenate(blocks, axis=1) if blocks else np.empty((0, 0), np.float32)
+    if not samples.size:
+        raise ValueError("no_samples")
+    return samples, rate_hz
+
+
+def _resample(samples: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray:
+    with outside_memory_limit():
+        import torch
+        from torchaudio.functional import resample
+
+    common = gcd(rate_hz, wanted_hz)
+    if rate_hz * wanted_hz // common**2 > MAX_RESAMPLING_WEIGHTS:
+        raise ValueError("memory_limit", f"{rate_hz} Hz cannot be resampled to {wanted_hz} Hz")
+    with one_thread():
+        try:
+            result: np.ndarray = resample(torch.from_numpy(samples), rate_hz, wanted_hz).numpy()
+        except RuntimeError as error:  # torch has no own error for a CPU without memory
+            raise ValueError("memory_limit", str(error)) from error
+    return result
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, as befits one decoder process of several."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

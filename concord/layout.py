@@ -5,11 +5,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from concord.clips import shards, text_shards
+from concord.clips import companions, shards, text_shards
 from concord.config import Config
 from concord.media.paths import unusual_by_shard
-from concord.models.base import MODALITIES, Modality, ModelSpec
-from concord.scores.tasks import applies, needs, task_info
+from concord.models.base import COMPANIONS, MODALITIES, Modality, ModelSpec
+from concord.scores.tasks import PAIRS, applies, companion_pairs, needs, task_info
 
 SIGNAL = "signal"
 """Stands for the model in the paths of scores that need none."""
@@ -64,19 +64,23 @@ class Layout:
 
     def needed(self, task: str, model: str, collection: str) -> dict[Modality, list[Path]]:
         """The embedding tables a task reads, by modality; none where it does not need one."""
-        modalities = needs(task, self.specs[model].modalities)
+        modalities = needs(task, self.specs[model].modalities, self.config.tasks)
+        unplanned = set(COMPANIONS) - set(companions(self.config, collection))
         return {
-            modality: self.embeddings(model, modality, collection) if modality in modalities else []
+            modality: self.embeddings(model, modality, collection)
+            if modality in modalities and modality not in unplanned
+            else []
             for modality in MODALITIES
         }
 
     def score_parameters(self, task: str) -> dict[str, Any]:
         """What of the configuration decides a task's scores, beside its inputs."""
         parameters: dict[str, Any] = {"version": task_info(task).version}
-        if task != "video_text":
+        if task not in PAIRS or "audio" in PAIRS[task]:
             parameters["audio"] = self.config.audio.model_dump()
         if task == "retrieval":
             parameters["seed"] = self.config.statistics.seed
+            parameters["pairs"] = list(companion_pairs(self.config.tasks))
         return parameters
 
     def everything(self, collections: Iterable[str]) -> list[Path]:
@@ -84,8 +88,8 @@ class Layout:
         files: list[Path] = []
         for collection in collections:
             files += [self.clips(collection), *self.media(collection)]
-            for task, model in self.scored(collection):
-                files.append(self.score(task, model, collection))
+            files += [self.score(*found, collection) for found in self.scored(collection)]
+            for task, model in self.asked(collection):
                 if task == "synchrony":
                     files += self.synchrony(collection)
                 else:
@@ -93,12 +97,16 @@ class Layout:
         return list(dict.fromkeys(files))
 
     def scored(self, collection: str) -> Iterator[tuple[str, str]]:
-        """(task, model) of everything that can be scored on a collection."""
+        """(task, model) of everything that has a score table on a collection."""
+        return (found for found in self.asked(collection) if found[0] != "features")
+
+    def asked(self, collection: str) -> Iterator[tuple[str, str]]:
+        """(task, model) of everything that can be done on a collection."""
         has_prompts = self.config.prompt_set(collection) is not None
         for task in self.config.tasks:
             if task == "synchrony":
                 yield task, SIGNAL
                 continue
             for model, spec in self.specs.items():
-                if applies(task, spec.modalities, has_prompts):
+                if applies(task, spec.modalities, has_prompts, self.config.tasks):
                     yield task, model

@@ -5,6 +5,7 @@ Needs: clips, media and embedding tables of a collection. Leaves: <results>/sync
 """
 
 from concord.scores.synchrony import synchrony_protocol
+from concord.scores.tasks import PAIRS
 
 
 rule measure_synchrony:
@@ -55,11 +56,9 @@ rule score_synchrony:
 rule score_task:
     """Score a collection's clips, or its queries, by one model."""
     input:
+        unpack(lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))),
         clips=lambda w: LAYOUT.clips(planned(w.collection)),
         media=lambda w: LAYOUT.media(planned(w.collection)),
-        video=lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))["video"],
-        audio=lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))["audio"],
-        text=lambda w: LAYOUT.needed(w.task, w.model, planned(w.collection))["text"],
     output:
         scores="<results>/scores/{task}/{model}/{collection}.parquet",
     log:
@@ -67,7 +66,7 @@ rule score_task:
     benchmark:
         "<results>/benchmarks/score_task/{task}.{model}.{collection}.tsv"
     wildcard_constraints:
-        task="video_text|audio_text|av_consistency|retrieval",
+        task="|".join([*PAIRS, "retrieval"]),
     conda:
         "../envs/models.yaml"
     threads: 4

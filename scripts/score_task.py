@@ -21,4 +21,5 @@ with log_to(snakemake.log[0]):
         },
         audio=snakemake.params.protocol.get("audio"),
         seed=load(snakemake.config).statistics.seed,
+        pairs=snakemake.params.protocol.get("pairs", ()),
     )

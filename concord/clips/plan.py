@@ -5,6 +5,7 @@ Only the main process scans and plans; the jobs read what it wrote.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from concord.clips.survey import survey
 from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text_if_changed
+from concord.models.base import Modality
 from concord.tables import CLIPS, PLAN, TEXTS, Table, read_table, write_table_if_changed
 
 
@@ -76,15 +78,25 @@ def shards(config: Config, collection: str) -> list[str]:
     return _read_shards(config.results / "clips" / collection)
 
 
+def companions(config: Config, collection: str) -> list[Modality]:
+    """The modalities for which files beside the clips of a collection are planned."""
+    path = config.results / "clips" / collection / "companions.json"
+    names: list[Modality] = _read_names(path) if path.exists() else []
+    return names
+
+
 def text_shards(config: Config, prompt_set: str) -> list[str]:
     """The shards of a prompt set, as planned."""
     return _read_shards(config.results / "prompts" / prompt_set)
 
 
 def _read_shards(folder: Path) -> list[str]:
-    path = folder / "shards.json"
+    return _read_names(folder / "shards.json")
+
+
+def _read_names(path: Path) -> list[Any]:
     try:
-        names: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        names: list[Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: not there yet; run snakemake first") from error
     except ValueError as error:

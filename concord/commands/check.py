@@ -39,7 +39,7 @@ def _notes(config: Config) -> Iterator[str]:
             task
             for task in config.tasks
             if task != "synchrony"
-            and not any(applies(task, spec.modalities, has_prompts) for spec in specs)
+            and not any(applies(task, spec.modalities, has_prompts, config.tasks) for spec in specs)
         ]
         if idle:
             lack = "no configured model can do them" if has_prompts else "it has no prompts"

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from math import ceil
 from pathlib import Path
 
@@ -63,10 +64,11 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
             (task, spec)
             for task in config.tasks
             for spec in specs
-            if task != "synchrony" and applies(task, spec.modalities, prompt_set is not None)
+            if task != "synchrony"
+            and applies(task, spec.modalities, prompt_set is not None, config.tasks)
         ]
         for spec in specs:
-            for modality in _modalities(scored, spec):
+            for modality in _modalities(scored, spec, config.tasks):
                 if modality != "text":
                     yield embedding_cost(spec, modality, clips, jobs)
                 elif prompt_set and (prompt_set, spec.name) not in embedded:
@@ -76,13 +78,17 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
                     yield embedding_cost(spec, "text", prompts, _shards(config, count))
         if "synchrony" in config.tasks:
             yield synchrony_cost(clips, jobs)
-        yield Cost("scores", len(scored) + ("synchrony" in config.tasks), 0.0)
+        tables = sum(task != "features" for task, _ in scored) + ("synchrony" in config.tasks)
+        yield Cost("scores", tables, 0.0)
     yield Cost("tables, exports, page", LAST_JOBS, 0.0)
 
 
-def _modalities(scored: Sequence[tuple[str, ModelSpec]], spec: ModelSpec) -> list[Modality]:
+def _modalities(
+    scored: Sequence[tuple[str, ModelSpec]], spec: ModelSpec, tasks: Sequence[str]
+) -> list[Modality]:
     """What a model has to embed for the tasks it is scored on, in its own order."""
-    wanted = {m for task, model in scored if model is spec for m in needs(task, spec.modalities)}
+    found = (needs(task, spec.modalities, tasks) for task, model in scored if model is spec)
+    wanted = set(chain(*found))
     return [modality for modality in spec.modalities if modality in wanted]
 
 

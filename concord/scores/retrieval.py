@@ -1,6 +1,6 @@
 """Retrieval: does a clip find its prompt, or its sound, among all others, and back?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from concord.models.base import Modality
 from concord.protocol import digest
 from concord.scores.gather import Embeddings, Indices, Outcome, apply_embeddings
 from concord.scores.ranking import CUTOFFS, Ranking, rank_both_ways
-from concord.scores.similarity import PAIRS, Pairs, pair
+from concord.scores.similarity import Pairs, pair
+from concord.scores.tasks import PAIRS
 from concord.tables import RETRIEVAL
 
 
@@ -27,17 +28,17 @@ class _Queries:
 
 def retrieval_table(
     collection: str,
+    tasks: Iterable[str],
     clips: pa.Table,
     media: Sequence[Path],
     embeddings: Mapping[Modality, Embeddings],
     audio: Mapping[str, Any] | None,
     seed: int,
 ) -> pa.Table:
-    """RETRIEVAL: one row for each query of every direction between two of the modalities."""
+    """RETRIEVAL: one row for each query of both directions of every pair task of `tasks`."""
     parts = []
-    for task, (first, second) in PAIRS.items():
-        if first not in embeddings or second not in embeddings:
-            continue
+    for task in tasks:
+        first, second = PAIRS[task]
         pairs = pair(task, clips, media, embeddings, audio)
         rank = _rank_texts if second == "text" else _rank_clips
         for direction, queries, ranking in rank(pairs, embeddings[first], embeddings[second], seed):

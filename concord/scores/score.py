@@ -15,8 +15,8 @@ from concord.scores.gather import (
     what_computed,
 )
 from concord.scores.retrieval import retrieval_table
-from concord.scores.similarity import PAIRS, pair, similarity_table
-from concord.scores.tasks import needs, task_info
+from concord.scores.similarity import pair, similarity_table
+from concord.scores.tasks import PAIRS, needs, retrieval_pairs, task_info
 from concord.tables import RETRIEVAL, SCORES, write_table
 
 
@@ -30,14 +30,16 @@ def score(
     embeddings: Mapping[Modality, Sequence[Path]],
     audio: Mapping[str, Any] | None,
     seed: int,
+    pairs: Sequence[str] = (),
 ) -> None:
     """Write SCORES, or RETRIEVAL for the task retrieval, with its protocol in the metadata.
 
     `embeddings` are the tables of one model by modality, `audio` the gate's keys require and
-    silence_db, `seed` that of retrieval's control. Raises UserError when tables disagree.
+    silence_db, `seed` that of retrieval's control, `pairs` the tasks that retrieval ranks beside
+    those of picture, sound and prompt. Raises UserError when tables disagree.
     """
     given = [m for m in MODALITIES if m in embeddings]
-    used = needs(task, given) if task == "retrieval" else PAIRS[task]
+    used = needs(task, given, pairs) if task == "retrieval" else PAIRS[task]
     data = {m: read_embeddings(embeddings.get(m, ()), m) for m in used}
     model = check_same_model(list(data.values()))
     gate = dict(audio) if audio and "audio" in used else None
@@ -45,12 +47,13 @@ def score(
     rows = read_clips(clips)
     if task == "retrieval":
         protocol["seed"] = seed
-        table = retrieval_table(collection, rows, media, data, gate, seed)
+        ranked = retrieval_pairs(given, pairs)
+        table = retrieval_table(collection, ranked, rows, media, data, gate, seed)
         declared = RETRIEVAL
     else:
         first, second = PAIRS[task]
-        pairs = pair(task, rows, media, data, gate)
-        table = similarity_table(collection, pairs, data[first], data[second])
+        paired = pair(task, rows, media, data, gate)
+        table = similarity_table(collection, paired, data[first], data[second])
         declared = SCORES
     write_table(
         output,

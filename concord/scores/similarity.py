@@ -20,13 +20,9 @@ from concord.scores.gather import (
     clip_outcome,
     text_ids,
 )
+from concord.scores.tasks import PAIRS, prompt_column
 from concord.tables import SCORES
 
-PAIRS: dict[str, tuple[Modality, Modality]] = {
-    "video_text": ("video", "text"),
-    "audio_text": ("audio", "text"),
-    "av_consistency": ("video", "audio"),
-}
 _BLOCK = 4096
 
 
@@ -58,9 +54,9 @@ def pair(
     """
     first, second = PAIRS[task]
     outcome = clip_outcome(clips)
-    texts = text_ids(clips, outcome, f"{first}_prompt") if second == "text" else None
+    texts = text_ids(clips, outcome, prompt_column(task)) if second == "text" else None
     for modality in (first, second):
-        if modality != "text":
+        if modality in ("video", "audio"):
             apply_media(outcome, clips, media, modality, audio)
     left = apply_embeddings(outcome, clips["clip_id"], embeddings[first])
     ids = clips["clip_id"] if texts is None else texts

@@ -1,6 +1,6 @@
 """What can be measured: the tasks as data. Light to import, for planning and for listings."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -101,9 +101,8 @@ TASK_INFO: tuple[TaskInfo, ...] = (
 )
 """The tasks with names of their own; `OTHER_PAIRS` are tasks too."""
 
-_NAMED_PAIRS = tuple(
-    info.modalities for info in TASK_INFO if info.metrics == "cosine" and len(info.modalities) == 2
-)
+RETRIEVAL_PAIRS = ("video_text", "audio_text", "av_consistency")
+_NAMED_PAIRS = tuple(info.modalities for info in TASK_INFO if info.name in RETRIEVAL_PAIRS)
 
 
 def _in_order(pair: Iterable[Modality]) -> tuple[Modality, Modality]:
@@ -153,9 +152,19 @@ def companion_pairs(tasks: Iterable[str]) -> tuple[str, ...]:
 
 
 def companions(tasks: Iterable[str]) -> tuple[Modality, ...]:
-    """The modalities from files beside the clips that `tasks` ask for."""
+    """The modalities from files beside the clips that `tasks` compare."""
     used = {modality for task in companion_pairs(tasks) for modality in PAIRS[task]}
     return tuple(modality for modality in COMPANIONS if modality in used)
+
+
+def retrieval_pairs(modalities: Collection[Modality], tasks: Iterable[str] = ()) -> tuple[str, ...]:
+    """The pairs that retrieval ranks, both ways, where there are embeddings of `modalities`.
+
+    They are those of picture, sound and prompt, and the configured `tasks` that compare a modality
+    from files beside the clips.
+    """
+    pairs = (*RETRIEVAL_PAIRS, *companion_pairs(tasks))
+    return tuple(pair for pair in pairs if set(PAIRS[pair]) <= set(modalities))
 
 
 def needs(
@@ -163,22 +172,20 @@ def needs(
 ) -> tuple[Modality, ...]:
     """Modalities that a task reads from a model that embeds `modalities`; () for synchrony.
 
-    Retrieval also reads what the other configured `tasks` compare from files beside the clips.
+    `tasks` are all that are configured; retrieval depends on them.
     """
     wanted = set(task_info(task).modalities)
     if task == "retrieval":
-        for pair in companion_pairs(tasks):
-            if set(PAIRS[pair]) <= set(modalities):
-                wanted |= set(PAIRS[pair])
-    return tuple(m for m in MODALITIES if m in wanted and m in modalities)
+        wanted = {m for pair in retrieval_pairs(modalities, tasks) for m in PAIRS[pair]}
+    return tuple(modality for modality in modalities if modality in wanted)
 
 
 def applies(
     task: str, modalities: Sequence[Modality], has_prompts: bool, tasks: Iterable[str] = ()
 ) -> bool:
-    """Whether a task can be scored by a model that embeds `modalities`.
+    """Whether a model that embeds `modalities` can do a task; `tasks` are all configured ones.
 
     Text counts only in a collection with prompts. Synchrony needs no model and always applies.
     """
-    usable = set(needs(task, modalities, tasks)) - (set() if has_prompts else {"text"})
-    return len(usable) >= task_info(task).least
+    usable = [m for m in modalities if has_prompts or m != "text"]
+    return len(needs(task, usable, tasks)) >= task_info(task).least

@@ -1,13 +1,15 @@
 """A small collection on disk for the tests of scores."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from concord.models.base import MODALITIES
 from concord.protocol import digest
 from concord.scores.score import score
-from concord.scores.tasks import task_info
+from concord.scores.tasks import needs
 from concord.tables import (
     CLIPS,
     EMBEDDINGS,
@@ -78,10 +80,10 @@ class Collection:
             if row["id"] == name:
                 row.update(status=status, reason=reason, detail="why", embedding=None)
 
-    def write(self, task: str, output: Path | None = None) -> Path:
+    def write(self, task: str, output: Path | None = None, pairs: Sequence[str] = ()) -> Path:
         output = output or self.folder / f"{task}.parquet"
         write_table(self.folder / "clips.parquet", CLIPS, self.clips)
-        modalities = task_info(task).modalities
+        modalities = needs(task, MODALITIES, pairs)
         score(
             task,
             output,
@@ -91,6 +93,7 @@ class Collection:
             embeddings={m: self._shards(m, EMBEDDINGS, self.vectors[m]) for m in modalities},
             audio=AUDIO,
             seed=0,
+            pairs=pairs,
         )
         return output
 

@@ -22,6 +22,7 @@ from concord.scores.tasks import (
     meant_task,
     needs,
     prompt_column,
+    retrieval_pairs,
     task_info,
 )
 from concord.tables import (
@@ -337,12 +338,18 @@ def test_every_pair_of_two_modalities_is_one_task() -> None:
 
 
 def test_retrieval_reads_companion_files_where_a_pair_of_the_model_does() -> None:
-    model: tuple[Modality, ...] = ("image", "depth", "text")
-    assert needs("retrieval", model) == ("text",)
+    model: tuple[Modality, ...] = ("text", "image", "depth")
+    assert needs("retrieval", model) == ()
     assert needs("retrieval", model, ["image_text", "synchrony"]) == ("text", "image")
-    assert needs("retrieval", model, ["depth_video"]) == ("text",)
+    assert needs("retrieval", model, ["depth_video"]) == ()
     assert not applies("retrieval", model, True)
     assert applies("retrieval", model, True, ["image_text"])
+    assert not applies("retrieval", ("video", *model), False, ["image_text"])
+    assert retrieval_pairs(("video", *model), ["image_text", "depth_image", "audio_image"]) == (
+        "video_text",
+        "image_text",
+        "depth_image",
+    )
 
 
 def test_task_descriptions_load_no_heavy_package() -> None:

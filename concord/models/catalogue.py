@@ -184,17 +184,17 @@ def decisions(protocol: NamedProtocol) -> dict[str, Any]:
 
 
 def default_of(protocol: NamedProtocol) -> str:
-    """The entries whose default a protocol is, as a list; a family's name for all of it."""
-    users = [entry for entry in entries().values() if entry.protocol == protocol.name]
-    whole = [
-        backend
-        for backend in protocol.backends
-        if all(e.protocol == protocol.name for e in entries().values() if e.backend == backend)
+    """The families whose default a protocol is, and the entries that differ from their family."""
+    usual: dict[str, str | None] = {}
+    for entry in entries().values():
+        usual.setdefault(entry.backend, entry.protocol)
+    families = [f"{backend} models" for backend, name in usual.items() if name == protocol.name]
+    apart = [
+        entry.name
+        for entry in entries().values()
+        if entry.protocol == protocol.name != usual[entry.backend]
     ]
-    return ", ".join(
-        [f"every {backend} model" for backend in whole]
-        + [entry.name for entry in users if entry.backend not in whole]
-    )
+    return ", ".join(families + apart)
 
 
 def weights_source(entry: Entry) -> str:
@@ -240,7 +240,7 @@ def _check_overrides(model: Model, entry: Entry, family: Family, name: str) -> N
                 "`entry` to another model"
             )
     named = model.pretrained or entry.pretrained or model.checkpoint or entry.checkpoint
-    if not named and family.published is None:
+    if not named:
         raise UserError(
             f"models.{name}: no weights are named; set `checkpoint`"
             + (" or `pretrained`" if "pretrained" in family.keys else "")

@@ -23,8 +23,6 @@ class Family:
 
     keys: frozenset[str] = PICTURE_KEYS
     """Of the configuration keys that not every family has: those that this one has."""
-    published: str | None = None
-    """The weights that are fetched where an entry and the configuration name none."""
     description: str | None = None
     """Name of the file beside the weights that describes the network."""
 
@@ -52,9 +50,7 @@ class Family:
 
     def source(self, entry: "Entry") -> str:
         """Where an entry's weights come from, in words."""
-        if entry.checkpoint:
-            return "in this package"
-        return self.published or "yours"
+        return "in this package" if entry.checkpoint else entry.pretrained or "yours"
 
 
 class OpenClip(Family):
@@ -92,7 +88,6 @@ class ImageBind(Family):
     """The published weights, or a file with a description beside it for another size."""
 
     keys = frozenset()
-    published = "imagebind_huge.pth, as published"
     description = "imagebind_config.json"
 
     def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
@@ -142,10 +137,6 @@ class Transformers(Family):
         parts = [config, *(part for part in config.values() if isinstance(part, dict))]
         found = (part.get("projection_dim") for part in parts)
         return next((int(size) for size in found if size), 0)
-
-    def source(self, entry: "Entry") -> str:
-        """The repository."""
-        return entry.pretrained or "yours"
 
 
 FAMILIES: dict[str, Family] = {

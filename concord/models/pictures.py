@@ -69,7 +69,7 @@ class FrameReader:
     frames_at: Policy = "centres"
 
     def __call__(self, file: MediaFile) -> np.ndarray:
-        frames = read_frames(file.path, self.frames, self.frames_at)
+        frames = read_frames(file.path, self.frames, self.frames_at, file.stream)
         return np.stack([self.preprocessing(frame) for frame in frames])
 
 

@@ -31,7 +31,7 @@ def test_entries_are_complete(entry):
     assert all(path.is_file() for path in backend_sources(entry.backend))
     if entry.name != "open_clip":
         assert entry.dim
-        assert entry.checkpoint or (entry.architecture and entry.pretrained)
+        assert entry.checkpoint or entry.pretrained
 
 
 def test_open_clip_entries_are_known_to_open_clip(tmp_path):

@@ -240,7 +240,7 @@ def _check_overrides(model: Model, entry: Entry, family: Family, name: str) -> N
                 "`entry` to another model"
             )
     named = model.pretrained or entry.pretrained or model.checkpoint or entry.checkpoint
-    if not named:
+    if not named and family.published is None:
         raise UserError(
             f"models.{name}: no weights are named; set `checkpoint`"
             + (" or `pretrained`" if "pretrained" in family.keys else "")

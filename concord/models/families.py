@@ -23,6 +23,8 @@ class Family:
 
     keys: frozenset[str] = PICTURE_KEYS
     """Of the configuration keys that not every family has: those that this one has."""
+    published: str | None = None
+    """The weights that are fetched where an entry and the configuration name none."""
     description: str | None = None
     """Name of the file beside the weights that describes the network."""
 
@@ -50,7 +52,9 @@ class Family:
 
     def source(self, entry: "Entry") -> str:
         """Where an entry's weights come from, in words."""
-        return "in this package" if entry.checkpoint else entry.pretrained or "yours"
+        if entry.checkpoint:
+            return "in this package"
+        return entry.pretrained or self.published or "yours"
 
 
 class OpenClip(Family):
@@ -88,6 +92,7 @@ class ImageBind(Family):
     """The published weights, or a file with a description beside it for another size."""
 
     keys = frozenset()
+    published = "imagebind_huge.pth, as published"
     description = "imagebind_config.json"
 
     def dim(self, described: Path | None, architecture: str | None, name: str) -> int:

@@ -1,0 +1,7 @@
+"""Versions of what the rules for features write: raise one when the same inputs give other outputs.
+
+They are parameters of the rules, so that changed code runs again.
+"""
+
+QUALITY_VERSION = 1
+PROBES_VERSION = 1

@@ -1,14 +1,18 @@
 """Results in the file formats of the batch scripts that Concord replaces: results/exports/.
 
     {model}/{mode}/{collection}_{mode}.json       statistics and a result for every clip
-    {model}/av_consistency/{collection}/          embeddings, names, matrix, metrics, report
-    {model}/features/{collection}/                features.npy, .pkl, .h5 and video_paths.txt
-    {model}/summary.json, summary.json            the statistics of all of them
+    {model}/{mode}/{collection}_{mode}/           embeddings, names, pairs, metrics, report: of the
+                                                  modes without text, such as av_consistency
+    {model}/features/{collection}/                features.npy, .pkl, .h5, .parquet, their paths
+    {model}/summary.json                          every mode of the model, as the script's
+    summary.json                                  the statistics of all models
 
-Names are those of collections, which are unique, so nothing overwrites anything.
+A mode is a task that compares a pair. Names are those of collections, which are unique, so nothing
+overwrites anything. docs/moving.md tells users of the scripts what differs.
 """
 
 import json
+import os
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -21,84 +25,104 @@ from concord.files import write_text
 from concord.models.base import Modality
 from concord.report import features, pairs
 from concord.report.results import Results, Scored
+from concord.scores.tasks import PAIRS, prompt_column
 from concord.tables import REASONS
 
 Item = dict[str, Any]
-MODES: dict[str, tuple[Modality, ...]] = {
-    "video_text": ("video",),
-    "audio_text": ("audio",),
-    "av_consistency": ("video", "audio"),
-}
 
 
 def export(config: Config) -> None:
     """Write results/exports anew from the score and embedding tables."""
     results, folder = Results(config), config.results / "exports"
     shutil.rmtree(folder, ignore_errors=True)
-    everything: dict[str, Any] = {model: {} for model in config.models}
+    models: dict[str, Item] = {model: {} for model in config.models}
     for scored in results.scored():
-        if scored.task in MODES:
-            statistics = _export_mode(results, scored, folder / scored.model)
-            modes = everything[scored.model]
-            modes.setdefault(scored.task, {})[scored.collection] = statistics
-    for model in config.models:
+        if scored.task in PAIRS:
+            written = _export_mode(results, scored, folder / scored.model)
+            models[scored.model].setdefault(scored.task, {})[scored.collection] = written
+    everything: Item = {"timestamp": _now(), "limited": config.limit is not None, "models": {}}
+    for model, modes in models.items():
         for collection in config.collections:
             features.write(results, model, collection, folder / model / "features" / collection)
-    now = _now()
-    for model, modes in everything.items():
-        write_json(folder / model / "summary.json", {"timestamp": now, "modes": modes})
-    write_json(
-        folder / "summary.json",
-        {"timestamp": now, "limited": config.limit is not None, "models": everything},
-    )
+        summary = {mode: _summary(mode, list(done.values())) for mode, done in modes.items()}
+        write_json(folder / model / "summary.json", summary)
+        everything["models"][model] = {
+            mode: {name: written["result"]["statistics"] for name, written in done.items()}
+            for mode, done in modes.items()
+        }
+    write_json(folder / "summary.json", everything)
 
 
 def _export_mode(results: Results, scored: Scored, folder: Path) -> Item:
-    config, mode, collection = results.config, scored.task, scored.collection
-    items = results_of(results, scored)
-    statistics = statistics_of(items)
-    source = config.collections[collection]
+    """Write one mode of one collection; returns its entry in the summary, without the items."""
+    mode, collection = scored.task, scored.collection
+    config, shown = results.config, _embedded(mode)
     prompts = config.prompt_set(collection)
-    head: Item = {}
-    if "video" in MODES[mode]:
-        head["video_dir"] = ", ".join(map(str, source.path))
-    if "audio" in MODES[mode]:
-        head["audio_dir"] = str(source.audio) if source.audio else ", ".join(map(str, source.path))
-    head["json_file"] = str(config.prompts[prompts].path) if prompts else None
-    write_json(
-        folder / mode / f"{collection}_{mode}.json",
-        {**head, "statistics": statistics, "results": items},
-    )
-    if mode == "av_consistency":
-        pairs.write(results, scored, folder / mode / collection)
-    return statistics
+    directories = {f"{m}_dir": _directory(results, collection, m) for m in shown}
+    content: Item = {
+        **directories,
+        "json_file": str(config.prompts[prompts].path) if prompts else None,
+    }
+    path = folder / mode / f"{collection}_{mode}.json"
+    if len(shown) == 2:
+        for side in pairs.sides(mode):
+            content[f"{side}_count"] = _count(results, scored.model, collection, side)
+        content["metrics"] = pairs.write(results, scored, path.with_suffix(""))
+    items = results_of(results, scored)
+    content["statistics"] = statistics_of(items)
+    write_json(path, {**content, "results": items})
+    return {**directories, "output_file": str(path), "status": "success", "result": content}
+
+
+def _embedded(mode: str) -> list[Modality]:
+    """The modalities of a mode that are files."""
+    return [modality for modality in PAIRS[mode] if modality != "text"]
+
+
+def _directory(results: Results, collection: str, modality: Modality) -> str:
+    """The folders of a modality: as configured, else where its files beside the clips lie."""
+    source = results.config.collections[collection]
+    if modality != "video" and (named := getattr(source, modality)):
+        return str(named)
+    clips = results.files(collection, "video")
+    beside = {
+        os.path.dirname(path)  # noqa: PTH120 (a text, as wide as a million of them)
+        for clip, path in results.files(collection, modality).items()
+        if path != clips[clip]
+    }
+    return os.path.commonpath(beside) if beside else ", ".join(map(str, source.path))
+
+
+_ABSENT = ("no_audio_stream", "no_video_stream", "no_file")
+
+
+def _count(results: Results, model: str, collection: str, modality: Modality) -> int:
+    """How many files of a modality there are, whether or not they could be used."""
+    reasons = results.embeddings(model, modality, collection, ["reason"])["reason"].to_pylist()
+    return sum(reason not in _ABSENT for reason in reasons)
 
 
 def results_of(results: Results, scored: Scored) -> list[Item]:
     """One item a score row, with all keys of its mode; order: prompt index, then path."""
-    modalities = MODES[scored.task]
-    clips = {
-        (row["clip_id"], row["item"]): row for row in results.clips(scored.collection).to_pylist()
-    }
-    files = results.paths(scored.collection)
-    sizes = {m: results.shapes(scored.model, m, scored.collection) for m in modalities}
+    mode, collection = scored.task, scored.collection
+    shown, prompt = _embedded(mode), prompt_column(mode)
+    clips = {(row["clip_id"], row["item"]): row for row in results.clips(collection).to_pylist()}
+    files = {m: results.files(collection, m) for m in shown}
+    shape = [1, results.note(scored.model, shown[0], collection).get("dim")]
     items = []
     for row in scored.rows.to_pylist():
-        clip_id, success = row["clip_id"], row["status"] == "ok"
-        clip = clips.get((clip_id, row["item"]), {})
-        found = dict(zip(("video", "audio"), files.get(clip_id, (None, None)), strict=True))
+        success = row["status"] == "ok"
+        clip = clips.get((row["clip_id"], row["item"]), {})
         item: Item = {"index": clip.get("prompt_index")}
-        item |= {f"{m}_path": found[m] for m in modalities}
-        if len(modalities) == 1:
-            item[f"{modalities[0]}_prompt"] = clip.get(f"{modalities[0]}_prompt")
+        item |= {f"{m}_path": files[m].get(row["clip_id"]) for m in shown}
+        if "text" in PAIRS[mode]:
+            item[prompt] = clip.get(prompt) or (None if item["index"] is None else "")
         item |= {"success": success, "error": None if success else _error(row)}
         item["similarity"] = row["value"] if success else None
-        item |= {f"{m}_embedding_shape": sizes[m].get(clip_id) for m in modalities}
-        if len(modalities) == 1:
-            # Texts and clips share one space, so a scored prompt has the clip's shape.
-            item["text_embedding_shape"] = sizes[modalities[0]].get(clip_id) if success else None
+        # The two share one space, and so their shape.
+        item |= {f"{m}_embedding_shape": shape if success else None for m in PAIRS[mode]}
         items.append(item)
-    path = f"{modalities[0]}_path"
+    path = f"{shown[0]}_path"
     return sorted(items, key=lambda i: (i["index"] is None, i["index"] or 0, i[path] or ""))
 
 
@@ -117,6 +141,20 @@ def statistics_of(items: list[Item]) -> Item:
             for name in ("mean", "std", "min", "max", "median")
         }
     return statistics
+
+
+def _summary(mode: str, written: list[Item]) -> Item:
+    """A mode's part of a model's summary.json; whatever ends well enough to be written is done."""
+    files = {entry["result"]["json_file"]: None for entry in written}
+    return {
+        "timestamp": _now().replace("T", " ")[:19],
+        "mode": mode,
+        "json_file": ", ".join(file for file in files if file) or None,
+        "total_tests": len(written),
+        "completed_tests": len(written),
+        "failed_tests": 0,
+        "results": written,
+    }
 
 
 def write_json(path: Path, content: Item) -> None:

@@ -1,44 +1,56 @@
-"""Clip features in the formats of the CLIP batch script, and in HDF5."""
+"""Clip features in the formats of the CLIP batch script, in HDF5 and in Parquet."""
 
+import csv
 import json
 import pickle
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from concord.files import atomic_path, write_text
+from concord.models.base import Modality
 from concord.report.results import Results
+
+Matrix = npt.NDArray[np.float32]
+_FAILURE = ("path", "status", "reason", "detail")
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features [N, D] of N clips of one modality, sorted by the path of their file.
+
+    `left_out` are the other files of the collection, as rows of `_FAILURE`.
+    """
+
+    modality: Modality
+    matrix: Matrix
+    clips: list[str]
+    paths: list[str]
+    labels: list[str | None]
+    left_out: list[dict[str, str | None]]
 
 
 def write(results: Results, model: str, collection: str, folder: Path) -> None:
-    """Write the video embeddings of a collection, sorted by path, if it has any.
+    """Write what a model made of a collection's clips: pictures in `folder`, others in MODALITY/.
 
-    features.json tells what they are: shape, range, and the clips left out with their reasons.
+    Nothing is written of a modality that no task asks the model for. features.json says what the
+    features are, failures.csv which files have none and why.
     """
-    if (model, "video") not in results.embedded(collection):
-        return
-    table = results.embeddings(model, "video", collection, ["id", "status", "reason"])
-    paths = _paths(results, collection)
-    found = results.vectors(model, "video", collection)
-    names = sorted(found, key=lambda name: paths.get(name, name))
-    matrix = np.stack([found[n] for n in names]) if names else np.zeros((0, 0), np.float32)
-    matrix = matrix.astype(np.float32, copy=False)
-    listed = [paths.get(name, name) for name in names]
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "features.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, matrix)
-    with atomic_path(folder / "features.pkl") as temporary, temporary.open("wb") as file:
-        pickle.dump({"features": matrix, "video_paths": listed}, file, protocol=4)
-    _write_h5(folder / "features.h5", matrix, listed)
-    write_text(folder / "video_paths.txt", "".join(one_line(path) + "\n" for path in listed))
-    left_out = [
-        {"video_path": paths.get(row["id"], row["id"]), "reason": row["reason"]}
-        for row in table.to_pylist()
-        if row["status"] != "ok"
-    ]
-    content = {"model": model, "shape": list(matrix.shape), **_range(matrix), "left_out": left_out}
-    write_text(folder / "features.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    for owner, modality in results.embedded(collection):
+        if owner != model:
+            continue
+        features = _gather(results, model, modality, collection)
+        place = folder if modality == "video" else folder / modality
+        _write_formats(features, place)
+        note = results.note(model, modality, collection)
+        facts = {"model": model, "protocol_id": note.get("protocol_id"), **_facts(features)}
+        write_text(place / "features.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
 def one_line(text: str) -> str:
@@ -46,24 +58,90 @@ def one_line(text: str) -> str:
     return text.translate({92: "\\\\", 10: "\\n", 13: "\\r", 9: "\\t"})
 
 
-def _paths(results: Results, collection: str) -> dict[str, str]:
-    rows = results.clips(collection).select(["clip_id", "path"])
-    return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as .npy, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
 
 
-def _write_h5(path: Path, matrix: np.ndarray, listed: list[str]) -> None:
+def _gather(results: Results, model: str, modality: Modality, collection: str) -> Features:
+    files = results.files(collection, modality)
+    rows = [row for row in results.clips(collection).to_pylist() if row["clip_id"] is not None]
+    labels = {row["clip_id"]: row["label"] for row in rows}
+    ids, matrix = results.vectors(model, modality, collection)
+    order = sorted(range(len(ids)), key=lambda i: files[ids[i]])
+    left_out = [{name: row[name] for name in _FAILURE} for row in rows if row["status"] != "ok"]
+    columns = ["id", "status", "reason", "detail"]
+    for row in results.embeddings(model, modality, collection, columns).to_pylist():
+        if row["status"] != "ok":
+            left_out.append({name: row.get(name, files[row["id"]]) for name in _FAILURE})
+    return Features(
+        modality,
+        matrix[np.array(order, np.intp)],
+        [ids[i] for i in order],
+        [files[ids[i]] for i in order],
+        [labels[ids[i]] for i in order],
+        sorted(left_out, key=lambda row: str(row["path"])),
+    )
+
+
+def _write_formats(features: Features, folder: Path) -> None:
+    """Write the formats of the script, with its names; labels only where there are any."""
+    paths = f"{features.modality}_paths"
+    content: dict[str, Any] = {"features": features.matrix, paths: features.paths}
+    if any(label is not None for label in features.labels):
+        content["labels"] = features.labels
+    save_array(folder / "features.npy", features.matrix)
+    write_text(folder / f"{paths}.txt", "".join(one_line(p) + "\n" for p in features.paths))
+    with atomic_path(folder / "features.pkl") as temporary, temporary.open("wb") as file:
+        pickle.dump(content, file, protocol=4)
+    _write_h5(folder / "features.h5", content)
+    _write_parquet(folder / "features.parquet", features)
+    with (
+        atomic_path(folder / "failures.csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, _FAILURE)
+        writer.writeheader()
+        writer.writerows(features.left_out)
+
+
+def _write_h5(path: Path, content: dict[str, Any]) -> None:
+    """Write a dataset an entry; a clip without a label has the empty text."""
     import h5py
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        file.create_dataset("features", data=matrix)
-        file.create_dataset("video_paths", data=listed, dtype=h5py.string_dtype("utf-8"))
+        for name, values in content.items():
+            if isinstance(values, list):
+                texts = [value or "" for value in values]
+                file.create_dataset(name, data=texts, dtype=h5py.string_dtype("utf-8"))
+            else:
+                file.create_dataset(name, data=values)
 
 
-def _range(matrix: np.ndarray) -> dict[str, Any]:
-    if not matrix.size:
-        return {"finite": True, "min": None, "max": None}
-    return {
-        "finite": bool(np.isfinite(matrix).all()),
-        "min": float(matrix.min()),
-        "max": float(matrix.max()),
+def _write_parquet(path: Path, features: Features) -> None:
+    data = {
+        "clip_id": pa.array(features.clips, pa.string()),
+        "path": pa.array(features.paths, pa.string()),
+        "label": pa.array(features.labels, pa.string()),
+        "features": pa.array(list(features.matrix), pa.list_(pa.float32())),
     }
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(data), temporary, compression="zstd", use_dictionary=["label"])
+
+
+def _facts(features: Features) -> dict[str, Any]:
+    """Shape, range and lengths of the features, and how many files were left out, by reason."""
+    matrix = features.matrix
+    facts: dict[str, Any] = {
+        "modality": features.modality,
+        "shape": list(matrix.shape),
+        "dtype": str(matrix.dtype),
+        "finite": bool(np.isfinite(matrix).all()),
+    }
+    norms = np.linalg.norm(matrix, axis=1)
+    for name, values in (("", matrix), ("norm_", norms)):
+        facts[f"{name}min"] = float(values.min()) if matrix.size else None
+        facts[f"{name}max"] = float(values.max()) if matrix.size else None
+    reasons = Counter(row["reason"] or row["status"] for row in features.left_out)
+    return facts | {"left_out": len(features.left_out), "reasons": dict(sorted(reasons.items()))}

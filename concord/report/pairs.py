@@ -1,132 +1,164 @@
-"""The av_consistency folder of the ImageBind batch script."""
+"""What the ImageBind batch script kept of the pairs of a collection: a folder beside their JSON."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from concord.files import atomic_path, write_text
-from concord.report.features import one_line
+from concord.files import write_text
+from concord.models.base import Modality
+from concord.report.features import one_line, save_array
 from concord.report.results import Results, Scored
-from concord.scores.ranking import CUTOFFS, rank_both_ways
+from concord.scores.ranking import CUTOFFS
+from concord.scores.tasks import PAIRS, task_info
 
 MATRIX_LIMIT = 10_000  # pairs; the matrix of more would take over 400 MB
+_CORNER = 10  # rows and columns of the matrix in the report
+_MOMENTS = ("mean", "std")
+_LIST = "paired_similarities"
+
+Array = npt.NDArray[Any]
+Metrics = dict[str, Any]
 
 
-def write(results: Results, scored: Scored, folder: Path) -> None:
-    """Write embeddings, names, pairs, similarity matrix, metrics and report of a collection.
+def sides(task: str) -> tuple[Modality, Modality]:
+    """Rows and columns of a task's similarity matrix; in av_consistency the sounds are the rows."""
+    first, second = PAIRS[task]
+    return (second, first) if task == "av_consistency" else (first, second)
 
-    Row i of all of them is the i-th pair: the clips with a score, sorted by path.
+
+def write(results: Results, scored: Scored, folder: Path) -> Metrics:
+    """Write embeddings, names, pairs, similarities, metrics and report of a collection.
+
+    Row i of all of them is the i-th pair: the clips with a score, sorted by the stem of their
+    file. With the task retrieval, similarity_matrix.npy is the matrix [N, N] of all of them and
+    the metrics have the ranks; without, it is the similarities [N] of the pairs alone. Returns the
+    metrics, {} without a pair.
     """
-    files = results.paths(scored.collection)
     values = {
         row["clip_id"]: row["value"] for row in scored.rows.to_pylist() if row["status"] == "ok"
     }
-    names = sorted(values, key=lambda name: files[name])
-    audio, video = (
-        _stack(results.vectors(scored.model, modality, scored.collection), names)
-        for modality in ("audio", "video")
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    _save(folder / "audio_embeddings.npy", audio)
-    _save(folder / "video_embeddings.npy", video)
-    heard = [one_line(Path(files[name][1]).name) for name in names]
-    seen = [one_line(Path(files[name][0]).name) for name in names]
-    _lines(folder / "audio_names.txt", heard)
-    _lines(folder / "video_names.txt", seen)
-    _lines(folder / "pairs.txt", [f"{a}\t{v}" for a, v in zip(heard, seen, strict=True)])
-    metrics: dict[str, Any] = {
-        "audio_count": len(names),
-        "video_count": len(names),
-        "failed_count": len(scored.rows) - len(names),
-        "metrics": {},
-    }
-    if names:
-        metrics["metrics"] = {
-            **_paired([values[name] for name in names]),
-            **_moments(_unit(audio), _unit(video)),
-            **_retrieval(results, scored, audio, video),
-        }
-    if len(names) > MATRIX_LIMIT:
-        metrics["note"] = f"similarity_matrix.npy is left out above {MATRIX_LIMIT} pairs"
-    elif names:
-        _save(folder / "similarity_matrix.npy", _unit(audio) @ _unit(video).T)
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-    write_text(folder / "consistency_report.txt", _report(scored, metrics))
+    own = results.files(scored.collection, "video")
+    clips = sorted(values, key=lambda clip: (Path(own[clip]).stem, own[clip]))
+    vectors, files = [], []
+    for side in sides(scored.task):
+        vectors.append(_rows(results, scored, side, clips))
+        found = results.files(scored.collection, side)
+        files.append([found[clip] for clip in clips])
+        save_array(folder / f"{side}_embeddings.npy", vectors[-1])
+        _write_lines(folder / f"{side}_names.txt", ((Path(file).stem,) for file in files[-1]))
+    _write_lines(folder / "pairs.txt", zip(*files, strict=True))
+    matrix = np.array([values[clip] for clip in clips])
+    metrics: Metrics = {}
+    if clips and _retrieved(results, scored):
+        metrics = _paired(matrix) | _ranks(results, scored) | _moments(*map(_unit, vectors))
+        matrix = _matrix(*vectors)
+    elif clips:
+        metrics = _paired(matrix)
+        metrics |= {f"similarity_matrix_{k}": metrics[f"paired_similarity_{k}"] for k in _MOMENTS}
+    content = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "metrics.json", content + "\n")
+    if matrix.size:
+        save_array(folder / "similarity_matrix.npy", matrix)
+    write_text(folder / "consistency_report.txt", _report(scored, metrics, files, matrix))
+    return metrics
 
 
-def _paired(similarities: list[float]) -> dict[str, float]:
+def _rows(results: Results, scored: Scored, side: Modality, clips: list[str]) -> Array:
+    ids, vectors = results.vectors(scored.model, side, scored.collection)
+    place = {clip: row for row, clip in enumerate(ids)}
+    return vectors[np.array([place[clip] for clip in clips], np.intp)]
+
+
+def _retrieved(results: Results, scored: Scored) -> bool:
+    return ("retrieval", scored.model) in results.layout.scored(scored.collection)
+
+
+def _paired(similarities: Array) -> Metrics:
+    """Metrics of the pairs alone; std has ddof 0."""
     return {
-        f"paired_similarity_{name}": float(getattr(np, name)(similarities))
-        for name in ("mean", "std", "min", "max")
+        "paired_similarity_mean": float(similarities.mean()),
+        "paired_similarity_std": float(similarities.std()),
+        "paired_similarity_min": float(similarities.min()),
+        "paired_similarity_max": float(similarities.max()),
+        _LIST: similarities.tolist(),
     }
 
 
-def _moments(audio: np.ndarray, video: np.ndarray) -> dict[str, float]:
-    """Mean and std of the matrix of all cosines of unit vectors [N, D], without the matrix.
+def _ranks(results: Results, scored: Scored) -> Metrics:
+    """How the rows find their columns, by the table of retrieval."""
+    direction = "{}_to_{}".format(*sides(scored.task))
+    rows = results.score("retrieval", scored.model, scored.collection).rows.to_pylist()
+    rows = [row for row in rows if row["direction"] == direction and row["status"] == "ok"]
+    return {
+        "mean_rank": float(np.mean([row["rank"] for row in rows])),
+        "median_rank": float(np.median([row["rank"] for row in rows])),
+        **{
+            f"recall_at_{k}": float(np.mean([row[f"recall_at_{k}"] for row in rows]))
+            for k in CUTOFFS
+        },
+    }
 
-    std has ddof 1, as in the script's retrieval mode.
+
+def _moments(left: Array, right: Array) -> Metrics:
+    """Mean and std (ddof 1) of all cosines of unit vectors [N, D] and [N, D], without the matrix.
+
+    One cosine has no such std: None.
     """
-    n = len(audio)
-    a, v = audio.astype(np.float64), video.astype(np.float64)
-    mean = float(a.sum(0) @ v.sum(0)) / n**2
-    squares = float(((a.T @ a) * (v.T @ v)).sum())
-    variance = max(squares - n**2 * mean**2, 0.0) / (n**2 - 1) if n > 1 else 0.0
-    return {"similarity_matrix_mean": mean, "similarity_matrix_std": variance**0.5}
+    n = len(left)
+    a, b = left.astype(np.float64), right.astype(np.float64)
+    mean = float(a.sum(0) @ b.sum(0)) / n**2
+    squares = float(((a.T @ a) * (b.T @ b)).sum())
+    variance = max(squares - n**2 * mean**2, 0.0) / (n**2 - 1) if n > 1 else None
+    std = None if variance is None else variance**0.5
+    return {"similarity_matrix_mean": mean, "similarity_matrix_std": std}
 
 
-def _retrieval(
-    results: Results, scored: Scored, audio: np.ndarray, video: np.ndarray
-) -> dict[str, float]:
-    """How sounds find their pictures: the numbers of the tables, ranked here if they have none."""
-    if ("retrieval", scored.model) in results.layout.scored(scored.collection):
-        rows = results.score("retrieval", scored.model, scored.collection).rows.to_pylist()
-        rows = [r for r in rows if r["direction"] == "audio_to_video" and r["status"] == "ok"]
-        rank = np.array([row["rank"] for row in rows])
-        recall = {k: np.array([row[f"recall_at_{k}"] for row in rows]) for k in CUTOFFS}
-    else:
-        own, seed = np.arange(len(audio)), results.config.statistics.seed
-        ranking, _ = rank_both_ways(audio, video, own, own, seed=seed)
-        rank, recall = ranking.rank, ranking.recall
-    return {
-        **{f"recall_at_{k}": float(recall[k].mean()) for k in CUTOFFS},
-        "mean_rank": float(rank.mean()),
-        "median_rank": float(np.median(rank)),
-    }
+def _matrix(left: Array, right: Array) -> Array:
+    """The cosines [N, N], float32; empty where there would be too many."""
+    if len(left) > MATRIX_LIMIT:
+        return np.zeros((0, 0), np.float32)
+    matrix: Array = _unit(left) @ _unit(right).T
+    return matrix
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def _unit(vectors: Array) -> Array:
+    unit: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
 
-def _report(scored: Scored, metrics: dict[str, Any]) -> str:
+def _report(scored: Scored, metrics: Metrics, files: list[list[str]], matrix: Array) -> str:
+    left, right = sides(scored.task)
+    n = len(files[0])
     lines = [
-        "Audio-video consistency",
+        f"{task_info(scored.task).title} of {scored.collection}",
         "=" * 60,
-        f"collection: {scored.collection}",
         f"model: {scored.model} (protocol {scored.protocol_id})",
-        f"pairs: {metrics['video_count']}",
-        f"without a score: {metrics['failed_count']}",
+        f"pairs: {n}",
+        f"without a score: {len(scored.rows) - n}",
         "",
-        *(f"{name}: {value:.6f}" for name, value in metrics["metrics"].items()),
+        *(f"{name}: {_shown(value)}" for name, value in metrics.items() if name != _LIST),
+        "",
+        f"{left} <-> {right}",
+        *(
+            f"{one_line(Path(a).stem)} <-> {one_line(Path(b).stem)}: {value:.4f}"
+            for a, b, value in zip(*files, metrics.get(_LIST, []), strict=True)
+        ),
     ]
-    if "note" in metrics:
-        lines += ["", metrics["note"]]
+    if n and not matrix.size:
+        lines += ["", f"similarity_matrix.npy is left out above {MATRIX_LIMIT} pairs"]
+    elif matrix.ndim == 2 and n:
+        lines += ["", f"the first {_CORNER} rows and columns of similarity_matrix.npy"]
+        lines += ["\t".join(f"{x:.4f}" for x in row) for row in matrix[:_CORNER, :_CORNER]]
     return "\n".join(lines) + "\n"
 
 
-def _stack(found: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
-    if not names:
-        return np.zeros((0, 0), np.float32)
-    return np.stack([found[name] for name in names]).astype(np.float32, copy=False)
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6f}"
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
-
-
-def _lines(path: Path, lines: list[str]) -> None:
-    write_text(path, "".join(f"{line}\n" for line in lines))
+def _write_lines(path: Path, rows: Iterable[Iterable[str]]) -> None:
+    write_text(path, "".join("\t".join(map(one_line, row)) + "\n" for row in rows))

@@ -4,16 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from concord.clips import shards
 from concord.config import Config
 from concord.errors import UserError
 from concord.layout import SIGNAL, Layout
-from concord.models.base import Modality
+from concord.models.base import COMPANIONS, MODALITIES, Modality
 from concord.models.catalogue import spec
 from concord.tables import (
     CLIPS,
+    COMPANION_FILES,
     EMBEDDINGS,
     MEDIA,
     PLAN,
@@ -23,7 +25,7 @@ from concord.tables import (
     read_table,
 )
 
-CLIP_MODALITIES: tuple[Modality, ...] = ("video", "audio")
+CLIP_MODALITIES = tuple(modality for modality in MODALITIES if modality != "text")
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,23 @@ class Results:
         """Rows of CLIPS: every file found and every prompt without a clip."""
         return read_table(self.layout.clips(collection), CLIPS)
 
-    def paths(self, collection: str) -> dict[str, tuple[str, str]]:
-        """Absolute paths of picture and sound of every processed clip, by clip_id.
+    def files(self, collection: str, modality: Modality) -> dict[str, str]:
+        """Absolute path of the file that a modality of each processed clip is read from.
 
-        They are one file unless the sound lies apart.
+        By clip_id. It is the clip's own file, or the sound, image, depth map, ... beside it.
         """
-        folder = self.config.results / "clips" / collection / "plan"
-        found = {}
+        folder = self.config.results / "clips" / collection
+        found: dict[str, str] = {}
         for shard in shards(self.config, collection):
-            rows = read_table(folder / f"{shard}.parquet", PLAN, ["clip_id", "path", "audio_path"])
-            for row in rows.to_pylist():
-                found[row["clip_id"]] = (row["path"], row["audio_path"] or row["path"])
+            rows = read_table(folder / "plan" / f"{shard}.parquet", PLAN).to_pylist()
+            found.update((row["clip_id"], row["path"]) for row in rows)
+            if modality == "audio":
+                beside = [(row["clip_id"], row["audio_path"]) for row in rows if row["audio_path"]]
+                found.update(beside)
+            table = folder / "companions" / f"{shard}.parquet"
+            if modality in COMPANIONS and table.exists():
+                rows = read_table(table, COMPANION_FILES).to_pylist()
+                found.update((r["clip_id"], r["path"]) for r in rows if r["modality"] == modality)
         return found
 
     def media(self, collection: str) -> pa.Table:
@@ -90,7 +98,7 @@ class Results:
         models = self.config.models
         found = {
             (model, modality)
-            for task, model in self.layout.scored(collection)
+            for task, model in self.layout.asked(collection)
             if model in models
             for modality, files in self.layout.needed(task, model, collection).items()
             if files
@@ -105,20 +113,20 @@ class Results:
         parts = [read_table(p, EMBEDDINGS, columns).replace_schema_metadata(None) for p in files]
         return pa.concat_tables([EMBEDDINGS.schema.empty_table().select(columns), *parts])
 
-    def vectors(self, model: str, modality: Modality, collection: str) -> dict[str, np.ndarray]:
-        """The embeddings there are, float32 [D], by clip_id."""
+    def vectors(
+        self, model: str, modality: Modality, collection: str
+    ) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """The embeddings there are, as they are stored: their clip_ids, and a matrix [N, D]."""
         rows = self.embeddings(model, modality, collection, ["id", "embedding"])
-        pairs = zip(rows["id"].to_pylist(), rows["embedding"], strict=True)
-        return {name: vector.values.to_numpy() for name, vector in pairs if vector.is_valid}
+        rows = rows.filter(rows["embedding"].is_valid())
+        flat = rows["embedding"].combine_chunks().flatten().to_numpy()
+        matrix: npt.NDArray[np.float32] = flat.reshape(len(rows), -1) if len(rows) else _nothing()
+        return rows["id"].to_pylist(), matrix
 
-    def shapes(self, model: str, modality: Modality, collection: str) -> dict[str, list[int]]:
-        """The shape, [D], of every embedding there is, by clip_id."""
-        found = {}
-        for path in self.layout.embeddings(model, modality, collection):
-            shape = [read_metadata(path)["dim"]]
-            rows = read_table(path, EMBEDDINGS, ["id", "status"]).to_pylist()
-            found.update({row["id"]: shape for row in rows if row["status"] == "ok"})
-        return found
+    def note(self, model: str, modality: Modality, collection: str) -> dict[str, Any]:
+        """What stands beside the embeddings of a collection: dim, protocol_id, ...; {} if none."""
+        files = self.layout.embeddings(model, modality, collection)
+        return read_metadata(files[0]) if files else {}
 
     def scored(self) -> list[Scored]:
         """Every score table that the configuration asks for: by task, model, collection."""
@@ -141,3 +149,7 @@ class Results:
             raise UserError(f"{path}: names no protocol; delete the file and run again")
         protocol = note.get("protocol") or {}
         return Scored(task, model, collection, note["protocol_id"], protocol, rows)
+
+
+def _nothing() -> npt.NDArray[np.float32]:
+    return np.zeros((0, 0), np.float32)

@@ -1,18 +1,16 @@
 """The formats of the batch scripts, field by field."""
 
 import json
-import pickle
 from datetime import datetime
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from report_results import BROKEN, DIM, SILENT, make_results
 
 from concord.config import Config
 from concord.report.exports import export
-from concord.tables import EMBEDDINGS, RETRIEVAL, SCORES, read_table, write_table
+from concord.tables import EMBEDDINGS, RETRIEVAL, SCORES, read_table
 
 COUNT = 24
 SCORED = COUNT - 2
@@ -27,6 +25,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 def folder_of(config: Config) -> Path:
     return config.results / "exports" / "mini"
+
+
+def pairs_of(config: Config, collection: str) -> Path:
+    return folder_of(config) / "av_consistency" / f"{collection}_av_consistency"
 
 
 def load(path: Path) -> dict:
@@ -63,8 +65,8 @@ def test_items_have_all_keys(config: Config, mode: str, modality: str) -> None:
         "success": True,
         "error": None,
         "similarity": scores[path],
-        f"{modality}_embedding_shape": [DIM],
-        "text_embedding_shape": [DIM],
+        f"{modality}_embedding_shape": [1, DIM],
+        "text_embedding_shape": [1, DIM],
     }
 
 
@@ -107,8 +109,10 @@ def test_statistics_without_success_have_no_similarity(tmp_path: Path) -> None:
     statistics = load(folder_of(config) / "video_text" / "faithful_video_text.json")["statistics"]
     assert statistics["successful_count"] == 0
     assert "similarity" not in statistics
-    metrics = load(folder_of(config) / "av_consistency" / "faithful" / "metrics.json")
-    assert metrics["audio_count"] == 0
+    content = load(folder_of(config) / "av_consistency" / "faithful_av_consistency.json")
+    assert content["metrics"] == load(pairs_of(config, "faithful") / "metrics.json") == {}
+    assert content["audio_count"] == COUNT
+    assert not (pairs_of(config, "faithful") / "similarity_matrix.npy").exists()
 
 
 def test_json_is_indented_and_keeps_its_script(config: Config) -> None:
@@ -118,7 +122,7 @@ def test_json_is_indented_and_keeps_its_script(config: Config) -> None:
 
 
 def test_pairs_are_aligned(config: Config) -> None:
-    folder = folder_of(config) / "av_consistency" / "careless"
+    folder = pairs_of(config, "careless")
     scores = scores_of(config, "av_consistency", "careless")
     names = sorted(scores)
     for modality in ("audio", "video"):
@@ -127,38 +131,48 @@ def test_pairs_are_aligned(config: Config) -> None:
         assert saved.dtype == np.float32
         np.testing.assert_array_equal(saved, np.stack([found[name] for name in names]))
         listed = (folder / f"{modality}_names.txt").read_text("utf-8").splitlines()
-        assert listed == [Path(name).name for name in names]
+        assert listed == [Path(name).stem for name in names]
     pairs = [line.split("\t") for line in (folder / "pairs.txt").read_text("utf-8").splitlines()]
-    assert pairs == [[Path(name).name] * 2 for name in names]
+    root = config.collections["careless"].path[0]
+    assert pairs == [[f"{root}/{name}"] * 2 for name in names]
     matrix = np.load(folder / "similarity_matrix.npy")
     np.testing.assert_allclose(np.diag(matrix), [scores[name] for name in names], atol=1e-6)
 
 
 def test_metrics_are_those_of_the_matrix(config: Config) -> None:
-    folder = folder_of(config) / "av_consistency" / "careless"
-    content = load(folder / "metrics.json")
+    folder = pairs_of(config, "careless")
+    metrics = load(folder / "metrics.json")
     matrix = np.load(folder / "similarity_matrix.npy").astype(float)
     paired = np.diag(matrix)
     ranks = (matrix > paired[:, None]).sum(1) + 1
-    assert (content["audio_count"], content["video_count"]) == (SCORED, SCORED)
-    assert content["metrics"] == pytest.approx(
+    assert metrics.pop("paired_similarities") == pytest.approx(paired, abs=1e-6)
+    assert metrics == pytest.approx(
         {
             "paired_similarity_mean": paired.mean(),
             "paired_similarity_std": paired.std(),
             "paired_similarity_min": paired.min(),
             "paired_similarity_max": paired.max(),
-            "similarity_matrix_mean": matrix.mean(),
-            "similarity_matrix_std": matrix.std(ddof=1),
+            "mean_rank": ranks.mean(),
+            "median_rank": np.median(ranks),
             "recall_at_1": (ranks <= 1).mean(),
             "recall_at_5": (ranks <= 5).mean(),
             "recall_at_10": (ranks <= 10).mean(),
-            "mean_rank": ranks.mean(),
-            "median_rank": np.median(ranks),
+            "similarity_matrix_mean": matrix.mean(),
+            "similarity_matrix_std": matrix.std(ddof=1),
         },
         abs=1e-6,
     )
-    report = (folder / "consistency_report.txt").read_text("utf-8")
-    assert f"paired_similarity_mean: {paired.mean():.6f}" in report
+
+
+def test_the_report_shows_metrics_pairs_and_a_corner_of_the_matrix(config: Config) -> None:
+    folder = pairs_of(config, "careless")
+    report = (folder / "consistency_report.txt").read_text("utf-8").splitlines()
+    metrics, matrix = load(folder / "metrics.json"), np.load(folder / "similarity_matrix.npy")
+    assert f"pairs: {SCORED}" in report
+    assert f"mean_rank: {metrics['mean_rank']:.6f}" in report
+    stem = (folder / "audio_names.txt").read_text("utf-8").splitlines()[1]
+    assert f"{stem} <-> {stem}: {metrics['paired_similarities'][1]:.4f}" in report
+    assert report[-10:] == ["\t".join(f"{x:.4f}" for x in row[:10]) for row in matrix[:10]]
 
 
 def test_ranks_are_those_of_the_tables(config: Config) -> None:
@@ -168,75 +182,32 @@ def test_ranks_are_those_of_the_tables(config: Config) -> None:
         for row in read_table(path, RETRIEVAL).to_pylist()
         if row["direction"] == "audio_to_video" and row["status"] == "ok"
     ]
-    metrics = load(folder_of(config) / "av_consistency" / "late" / "metrics.json")["metrics"]
+    metrics = load(pairs_of(config, "late") / "metrics.json")
     assert metrics["recall_at_5"] == np.mean([row["recall_at_5"] for row in rows])
     assert metrics["mean_rank"] == np.mean([row["rank"] for row in rows])
     assert metrics["median_rank"] == np.median([row["rank"] for row in rows])
 
 
-def test_ranks_without_retrieval_break_ties_at_random(tmp_path: Path) -> None:
-    config = make_results(tmp_path, ("faithful",), tasks=["av_consistency"])
-    for modality in ("audio", "video"):
-        folder = config.results / "embeddings" / "mini" / modality / "faithful"
-        for path in folder.glob("*.parquet"):
-            rows = read_table(path, EMBEDDINGS).to_pylist()
-            for row in rows:
-                row["embedding"] = row["embedding"] and [1 / 3] * DIM
-            write_table(path, EMBEDDINGS, rows, dim=DIM)
-    export(config)
-    metrics = load(folder_of(config) / "av_consistency" / "faithful" / "metrics.json")["metrics"]
-    assert metrics["recall_at_1"] == pytest.approx(1 / SCORED)
-    assert metrics["recall_at_5"] == pytest.approx(5 / SCORED)
-    assert metrics["mean_rank"] == metrics["median_rank"] == (SCORED + 1) / 2
-
-
 def test_a_model_without_scores_has_a_folder(tmp_path: Path) -> None:
     config = make_results(tmp_path, ("faithful",), tasks=["synchrony"])
     export(config)
-    assert load(folder_of(config) / "summary.json")["modes"] == {}
+    assert load(folder_of(config) / "summary.json") == {}
 
 
 def test_a_large_matrix_is_left_out_with_a_note(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = load(folder_of(config) / "av_consistency" / "faithful" / "metrics.json")
+    small = load(pairs_of(config, "faithful") / "metrics.json")
     monkeypatch.setattr("concord.report.pairs.MATRIX_LIMIT", 10)
     config = make_results(tmp_path, ("faithful",), count=COUNT)
     export(config)
-    folder = folder_of(config) / "av_consistency" / "faithful"
+    folder = pairs_of(config, "faithful")
     assert not (folder / "similarity_matrix.npy").exists()
-    content = load(folder / "metrics.json")
-    assert content.pop("note") == "similarity_matrix.npy is left out above 10 pairs"
-    assert content["metrics"] == pytest.approx(small["metrics"], abs=1e-6)
-
-
-def test_features_in_three_formats(config: Config) -> None:
-    folder = folder_of(config) / "features" / "late"
-    found = embeddings_of(config, "video", "late")
-    names = sorted(found)
-    expected = np.stack([found[name] for name in names])
-    paths = [f"{config.collections['late'].path[0]}/{name}" for name in names]
-    npy = np.load(folder / "features.npy")
-    assert npy.dtype == np.float32
-    np.testing.assert_array_equal(npy, expected)
-    assert (folder / "video_paths.txt").read_text("utf-8").splitlines() == paths
-    pickled = pickle.loads((folder / "features.pkl").read_bytes())
-    assert set(pickled) == {"features", "video_paths"}
-    np.testing.assert_array_equal(pickled["features"], expected)
-    assert pickled["video_paths"] == paths
-    with h5py.File(folder / "features.h5", locking=False) as file:
-        np.testing.assert_array_equal(file["features"][:], expected)
-        assert [path.decode() for path in file["video_paths"]] == paths
-    facts = load(folder / "features.json")
-    assert facts["finite"] is True
-    assert facts["shape"] == [COUNT - 1, DIM]
-    assert [entry["reason"] for entry in facts["left_out"]] == ["unreadable"]
-
-
-def test_names_with_line_breaks_stay_on_their_line() -> None:
-    from concord.report.features import one_line
-
-    assert one_line("a\nb\tc\\n") == "a\\nb\\tc\\\\n"
+    note = (folder / "consistency_report.txt").read_text("utf-8").splitlines()[-1]
+    assert note == "similarity_matrix.npy is left out above 10 pairs"
+    large = load(folder / "metrics.json")
+    for name, value in small.items():
+        assert large[name] == pytest.approx(value, abs=1e-6)
 
 
 def test_collections_never_overwrite_each_other(tmp_path: Path) -> None:
@@ -248,11 +219,11 @@ def test_collections_never_overwrite_each_other(tmp_path: Path) -> None:
     for mode in ("video_text", "audio_text", "av_consistency"):
         files = {path.name for path in (folder_of(config) / mode).glob("*.json")}
         assert files == {f"faithful_{mode}.json", f"late_{mode}.json"}
-        assert set(summary["modes"][mode]) == {"faithful", "late"}
+        written = [Path(entry["output_file"]).name for entry in summary[mode]["results"]]
+        assert written == [f"faithful_{mode}.json", f"late_{mode}.json"]
     everything = load(config.results / "exports" / "summary.json")
-    assert (
-        everything["models"]["mini"]["video_text"]["late"] == summary["modes"]["video_text"]["late"]
-    )
+    statistics = everything["models"]["mini"]["video_text"]["late"]
+    assert statistics == summary["video_text"]["results"][1]["result"]["statistics"]
     assert everything["limited"] is False
 
 

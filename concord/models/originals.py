@@ -141,12 +141,13 @@ def _open(file: MediaFile, kind: str, max_pixels: int = MAX_PIXELS) -> Iterator[
         if stream.codec_context is None:
             raise ValueError("unreadable", f"stream {stream.index}: unknown codec")
         if kind == "video":
-            _check_size(stream.width, stream.height, max_pixels)
+            check_size(stream.width, stream.height, max_pixels)
         stream.codec_context.thread_count = 1
         yield container, stream
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise ValueError with `too_large` for a picture of more than `max_pixels`."""
     if width * height > max_pixels:
         raise ValueError("too_large", f"{width} x {height} pixels")
 
@@ -190,7 +191,7 @@ def _pick(
     with _reasons(), _open(file, "video", max_pixels) as (container, stream):
         for index, frame in enumerate(_decoded(container, stream)):
             decoded = index + 1
-            _check_size(frame.width, frame.height, max_pixels)
+            check_size(frame.width, frame.height, max_pixels)
             size = size or (frame.width, frame.height)
             if index in missing:
                 pixels = _upright(frame, *size)

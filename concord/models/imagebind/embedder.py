@@ -1,6 +1,6 @@
 """ImageBind on a device: clips and texts to embeddings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class ImageBindEmbedder:
 
     def __init__(
         self,
-        network: ImageBind,
+        network: Callable[[str, torch.Tensor], torch.Tensor],
         options: dict[str, str],
         device: torch.device,
         weights_sha256: str,

@@ -1,0 +1,108 @@
+"""The family `imagebind_package`: ImageBind's own package, for users who have installed it.
+
+Reading, views and token ids are those of the family imagebind; the network is the package's. So
+the two families differ by their networks alone, and `concord parity imagebind` compares them.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from concord.errors import UserError
+from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.devices import precision
+from concord.models.imagebind import reader as imagebind_reader
+from concord.models.imagebind.config import HUGE, ImageBindConfig, read_config
+from concord.models.imagebind.embedder import DTYPES, ImageBindEmbedder
+from concord.models.imagebind.weights import load_network, weights_file
+
+PACKAGE = "imagebind"
+INSTALL = (
+    "install it into the environment as envs/imagebind.yaml says, or use the model `imagebind`, "
+    "which needs no package"
+)
+
+
+def reader(spec: ModelSpec, modality: Modality) -> Reader:
+    """How a file becomes what the network's views are cut from: as in the family imagebind."""
+    return imagebind_reader(spec, modality)
+
+
+def load(spec: ModelSpec, device: torch.device) -> ImageBindEmbedder:
+    """The package's network with the spec's weights on a device.
+
+    Raises UserError where the package is missing or too different, and for weights that cannot be
+    fetched or are not ImageBind's.
+    """
+    build = network_module(spec.name).ImageBindModel
+    path, digest = weights_file(spec)
+    model = _build(build, read_config(path))
+    try:
+        model.load_state_dict(load_network(path, HUGE.trunks).state_dict())
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"models.{spec.name}: {path} does not fit the network of the installed package "
+            f"{PACKAGE} ({said}); {INSTALL}"
+        ) from error
+    model = model.requires_grad_(False).eval().to(device)
+    dtype = DTYPES[precision(spec.precision, device)]
+    return ImageBindEmbedder(_one_view_each(model, device, dtype), spec.options, device, digest)
+
+
+def network_module(name: str) -> ModuleType:
+    """The package's module with the network; its reading of files is not loaded.
+
+    That needs pytorchvideo and decord, which do not run beside every torchvision. `name` is the
+    configured model. Raises UserError where the package, or what it needs, is missing.
+    """
+    try:
+        if PACKAGE not in sys.modules:
+            sys.modules[PACKAGE] = _bare_package()
+        return importlib.import_module(f"{PACKAGE}.models.imagebind_model")
+    except ImportError as error:
+        raise UserError(
+            f"models.{name}: the package {PACKAGE} cannot be loaded ({error}); {INSTALL}"
+        ) from error
+
+
+def _bare_package() -> ModuleType:
+    """The installed package without what its __init__ imports."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.submodule_search_locations is None:
+        raise ImportError(f"no package named {PACKAGE!r} is installed")
+    package = ModuleType(PACKAGE)
+    package.__spec__, package.__path__ = found, list(found.submodule_search_locations)
+    return package
+
+
+def _build(build: Callable[..., Any], config: ImageBindConfig) -> Any:
+    """The package's network of a size, with random weights."""
+    sizes: dict[str, Any] = {"out_embed_dim": config.dim}
+    for name, trunk in config.trunks.items():
+        sizes[f"{name}_embed_dim"] = trunk.width
+        sizes[f"{name}_num_blocks"] = trunk.blocks
+        sizes[f"{name}_num_heads"] = trunk.heads
+    return build(**sizes)
+
+
+def _one_view_each(
+    model: Any, device: torch.device, dtype: torch.dtype
+) -> Callable[[str, torch.Tensor], torch.Tensor]:
+    """The network as (trunk, views [V, ...]) -> embeddings [V, dim], float32.
+
+    The package takes five dimensions for clips of several views, and means over the second.
+    """
+
+    def embed(trunk: str, given: torch.Tensor) -> torch.Tensor:
+        views = given[:, None] if given.ndim >= 5 else given
+        with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+            vectors: torch.Tensor = model({trunk: views})[trunk]
+        return vectors.float()
+
+    return embed

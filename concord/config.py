@@ -340,7 +340,7 @@ class Quality(Section):
         0.99, gt=-1, le=1, description="largest mean cosine of two different vectors"
     )
     effective_rank: float = Field(
-        1.5, ge=1, description="smallest effective number of dimensions that the vectors vary in"
+        1.1, ge=1, description="smallest effective number of dimensions that the vectors vary in"
     )
 
 

@@ -28,6 +28,11 @@ REASONS = {
     "missing": "a manifest names the file or a link points to it, but it does not exist",
     "unreadable": "no stream in the file can be read",
     "no_video_stream": "the file has no moving picture (an attached cover is not one)",
+    "still_image": "the clip is an image, not a moving picture",
+    "no_image": "no image belongs to the clip",
+    "no_depth_file": "no depth map belongs to the clip",
+    "no_thermal_file": "no thermal image belongs to the clip",
+    "no_imu_file": "no recording of motion sensors belongs to the clip",
     "no_audio_stream": "the file has no sound stream",
     "no_frames": "the picture stream is there, but no frame decodes",
     "no_samples": "the sound stream is there, but no sample decodes",
@@ -130,8 +135,9 @@ COMPANION_FILES = Table(
     (
         _CLIP_ID,
         Column("modality", _text, "image, depth, thermal or imu"),
-        Column("path", _text, "absolute path of the file"),
-        Column("key", _text, "digest of path, size and modification time of the file"),
+        Column("path", _text, "absolute path of the file; null if the clip has none"),
+        Column("key", _text, "digest of the row and of the file's size and modification time"),
+        *_status("whether the clip has such a file"),
     ),
 )
 TEXTS = Table(
@@ -412,9 +418,16 @@ PROJECTIONS = Table(
     "projections",
     1,
     (
+        _SCOPE,
         _COLLECTION,
-        Column("clip_id", _text, "the clip"),
-        Column("label", _text, "label of the clip; null if it has none"),
+        _CLIP_ID,
+        Column("label", _text, "label or collection that the clip is drawn as"),
+        Column("norm", _float, "length of its feature vector"),
+        Column(
+            "centre_cosine",
+            _float,
+            "cosine with the mean direction of the other clips of its label; null if it is alone",
+        ),
         Column("method", _text, "pca, tsne or umap"),
         Column("x", _float, "first coordinate; without unit"),
         Column("y", _float, "second coordinate; without unit"),
@@ -429,10 +442,10 @@ ALL_MEDIA = Table(
 )
 ALL_SCORES = Table("all_scores", 1, (_TASK, _MODEL, _PROTOCOL, *SCORES.columns, _LIMITED))
 ALL_RETRIEVAL = Table("all_retrieval", 1, (_TASK, _MODEL, _PROTOCOL, *RETRIEVAL.columns, _LIMITED))
-ALL_FEATURES = tuple(
-    Table(f"all_{table.name}", 1, (*table.columns, _LIMITED))
+ALL_FEATURES = {
+    table.name: Table(f"all_{table.name}", 1, (*table.columns, _LIMITED))
     for table in (QUALITY, PROBES, PREDICTIONS, CONFUSION, FEATURE_DISTRIBUTIONS)
-)
+}
 
 
 def to_arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

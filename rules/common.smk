@@ -14,6 +14,7 @@ from concord.errors import UserError
 from concord.layout import Layout
 from concord.load import load, read_yaml
 from concord.models import catalogue
+from concord.scores.sources import scopes
 from concord.sweep import sweep
 
 run.prepare_jobs()
@@ -44,7 +45,6 @@ wildcard_constraints:
     collection="|".join(map(re.escape, CONFIG.collections)),
     prompt_set="|".join(map(re.escape, CONFIG.prompts)) or "none",
     model="|".join(map(re.escape, [*CONFIG.models, "signal"])),
-    modality="video|audio",
     shard=r"\d+",
 
 
@@ -59,9 +59,21 @@ def plan(collections):
 
 def model_threads(model):
     """Decoders beside a GPU; without one the network itself uses all cores of the machine."""
-    if GPUS or workflow.cores is None:
+    if gpus(model) and (GPUS or workflow.cores is None):
         return CONFIG.models[model].workers
-    return workflow.cores
+    return workflow.cores or CONFIG.models[model].workers
+
+
+def gpus(model):
+    """GPUs that a model's job takes, if there are any."""
+    return int(CONFIG.models[model].device != "cpu")
+
+
+def model_memory_mb(model):
+    """Memory of a model's job that reads clips: the network's, and that of decoding originals."""
+    spec, decoders = SPECS[model], CONFIG.models[model].workers
+    originals = spec.reads == "originals"
+    return spec.memory_mb + originals * decoders * CONFIG.media.memory_mb // 5
 
 
 def planned(collection):
@@ -70,6 +82,13 @@ def planned(collection):
         checkpoints.make_demo.get()
         plan([name for name in CONFIG.collections if CONFIG.is_demo(name)])
     return collection
+
+
+def planned_scope(scope):
+    """The scope of a probe, when the plan files of its collections are there."""
+    for collection in scopes(CONFIG)[scope]:
+        planned(collection)
+    return scope
 
 
 if workflow.is_main_process:

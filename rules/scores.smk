@@ -1,10 +1,12 @@
 """Scores: one row a clip, or one a query.
 
 Needs: clips, media and embedding tables of a collection. Leaves: <results>/synchrony/ and
-<results>/scores/{task}/{model}/{collection}.parquet.
+<results>/scores/{task}/{model}/{collection}.parquet; <results>/quality/ and <results>/probes/.
 """
 
+from concord.models.base import MODALITIES
 from concord.scores.synchrony import synchrony_protocol
+from concord.scores.versions import QUALITY_VERSION
 from concord.scores.tasks import PAIRS
 
 
@@ -77,3 +79,57 @@ rule score_task:
         protocol=lambda w: LAYOUT.score_parameters(w.task),
     script:
         "../scripts/score_task.py"
+
+
+rule check_embeddings:
+    """Hold the embeddings of a collection's clips, or of a prompt set, against the limits."""
+    input:
+        embeddings=lambda w: LAYOUT.embeddings(
+            w.model, w.modality, planned(LAYOUT.holder(w.modality, w.source))
+        ),
+        origins=lambda w: LAYOUT.origins(w.modality, planned(LAYOUT.holder(w.modality, w.source))),
+    output:
+        quality="<results>/quality/{model}/{modality}/{source}.parquet",
+    log:
+        "<results>/logs/check_embeddings/{model}.{modality}.{source}.log",
+    benchmark:
+        "<results>/benchmarks/check_embeddings/{model}.{modality}.{source}.tsv"
+    wildcard_constraints:
+        modality="|".join(MODALITIES),
+        source="|".join(map(re.escape, [*CONFIG.collections, *CONFIG.prompts])),
+    conda:
+        "../envs/models.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        protocol=CONFIG.quality.model_dump() | {"version": QUALITY_VERSION},
+    script:
+        "../scripts/check_embeddings.py"
+
+
+rule probe_features:
+    """Learn labels from the features of one model and modality."""
+    input:
+        lambda w: LAYOUT.probe_inputs(w.model, w.modality, planned_scope(w.scope)),
+    output:
+        probes="<results>/probes/{model}/{modality}/{scope}/probes.parquet",
+        predictions="<results>/probes/{model}/{modality}/{scope}/predictions.parquet",
+        distributions="<results>/probes/{model}/{modality}/{scope}/distributions.parquet",
+    log:
+        "<results>/logs/probe_features/{model}.{modality}.{scope}.log",
+    benchmark:
+        "<results>/benchmarks/probe_features/{model}.{modality}.{scope}.tsv"
+    wildcard_constraints:
+        modality="|".join(MODALITIES),
+        scope="|".join(map(re.escape, scopes(CONFIG))) or "none",
+    conda:
+        "../envs/models.yaml"
+    threads: CONFIG.probes.folds
+    resources:
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 240 * attempt,
+    params:
+        protocol=lambda w: LAYOUT.probe_parameters(w.modality),
+    script:
+        "../scripts/probe_features.py"

@@ -12,6 +12,7 @@ import pyarrow as pa
 from concord.config import Config
 from concord.report.comparisons import compare_all
 from concord.report.metrics import RETRIEVAL_METRICS
+from concord.report.probes import feature_tables
 from concord.report.results import Results, Scored
 from concord.report.spreadsheet import write_csv
 from concord.scores.statistics import summarise
@@ -52,6 +53,7 @@ def aggregate(config: Config, folder: Path) -> None:
         (ALL_MEDIA, _stack(ALL_MEDIA, media, limited), "media"),
         (ALL_SCORES, scores, "scores"),
         (ALL_RETRIEVAL, retrieval, "retrieval"),
+        *feature_tables(results.layout, limited),
     ):
         path = folder / f"{name}.parquet"
         write_table(path, declared, rows, limited=limited, protocols=protocols, tools=tools)

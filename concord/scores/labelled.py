@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +23,7 @@ from concord.scores.gather import (
     read_clips,
     read_embeddings,
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """The tables of one collection, and the label of all its clips; None: each clip's own."""
-
-    collection: str
-    clips: Path
-    media: Sequence[Path]
-    embeddings: Sequence[Path]
-    label: str | None
+from concord.scores.sources import Source
 
 
 @dataclass(frozen=True)
@@ -104,6 +93,8 @@ def _part(
     outcome = clip_outcome(clips)
     if modality not in COMPANIONS:
         apply_media(outcome, clips, source.media, modality, audio)
+    elif not source.embeddings:
+        outcome.skip(outcome.ok, "no_image" if modality == "image" else f"no_{modality}_file")
     rows = apply_embeddings(outcome, clips["clip_id"], embeddings)
     label = clips["label"] if source.label is None else pa.repeat(source.label, n)
     outcome.skip(np.array(label.is_null(), dtype=bool), "no_label")

@@ -17,7 +17,8 @@ from concord.protocol import protocol_id
 from concord.scores.classification import METRICS, Floats, HeldOut, Indices, intervals, metrics
 from concord.scores.distributions import distributions
 from concord.scores.gather import Outcome
-from concord.scores.labelled import Labelled, Source, read_labelled
+from concord.scores.labelled import Labelled, read_labelled
+from concord.scores.sources import ACROSS, Source
 from concord.scores.versions import PROBES_VERSION
 from concord.tables import FEATURE_DISTRIBUTIONS, PREDICTIONS, PROBES, write_table
 
@@ -71,7 +72,8 @@ def probe(
         "seed": statistics["seed"],
     }
     name = protocol_id(protocol)
-    about = {"scope": scope, "model": model, "protocol_id": name, "modality": modality}
+    shown = "*" if scope == ACROSS else scope
+    about = {"scope": shown, "model": model, "protocol_id": name, "modality": modality}
     note = {"protocol": protocol, "protocol_id": name}
     spread = [about | row for row in distributions(clips)]
     write_table(folder / "distributions.parquet", FEATURE_DISTRIBUTIONS, spread, **note)

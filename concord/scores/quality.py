@@ -92,12 +92,12 @@ def check(
     model: str,
     modality: Modality,
     source: str,
-    inputs: Sequence[Path],
+    origins: Sequence[Path],
     quality: Mapping[str, Any],
 ) -> None:
     """Check all shards of one modality; writes QUALITY to `output`, a row a check.
 
-    `inputs` are the MEDIA or COMPANION_FILES tables that say where each clip's files are, none for
+    `origins` are the MEDIA or COMPANION_FILES tables that say where each clip's files are, none for
     texts; `quality` is that section of the configuration. Raises UserError for shards of different
     dimensions, and for a failed check if the section's action is `fail`.
     """
@@ -107,7 +107,7 @@ def check(
         "zero": _zero(tally, quality),
         "collapsed": _collapsed(tally, quality),
         "effective_rank": _effective_rank(tally, quality),
-        "duplicates": _duplicates(tally, modality, inputs, quality),
+        "duplicates": _duplicates(tally, modality, origins, quality),
         "norms": _norms(tally, quality),
     }
     protocols = {path: read_metadata(path).get("protocol_id") for path in paths}
@@ -197,7 +197,7 @@ def _norms(tally: Tally, quality: Mapping[str, Any]) -> Row:
 
 
 def _duplicates(
-    tally: Tally, modality: Modality, inputs: Sequence[Path], quality: Mapping[str, Any]
+    tally: Tally, modality: Modality, origins: Sequence[Path], quality: Mapping[str, Any]
 ) -> Row:
     digests = np.concatenate([*tally.digests, np.zeros(0, np.uint64)])
     directed = _norms_of(tally) > 0
@@ -206,7 +206,7 @@ def _duplicates(
     groups: dict[int, list[str]] = {}
     for digest, name in zip(digests[repeated].tolist(), _where(tally, repeated), strict=True):
         groups.setdefault(digest, []).append(name)
-    alike = different_inputs(list(groups.values()), modality, inputs)
+    alike = different_inputs(list(groups.values()), modality, origins)
     return _counted(
         alike,
         sum(map(len, alike)),

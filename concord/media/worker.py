@@ -8,7 +8,6 @@ with the job, and it leads a process group, so that its ffmpeg dies with it.
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import IO, Any
 
 from concord.media.clip import Job, Row, closed, process
 from concord.media.transcode import MachineError
+from concord.memory import limit_memory
 
 GRACE_S = 5.0
 """How much longer than ffmpeg a worker may take before it is killed."""
@@ -125,21 +125,12 @@ def _answer(line: str) -> dict[str, Any]:
         return {"error": traceback.format_exc()}
 
 
-def _limit_memory(memory_mb: int) -> None:
-    """Allow this process and its ffmpeg `memory_mb` more than this process has now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + memory_mb * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
 def _serve(memory_mb: int, questions: IO[str], answers: IO[str]) -> None:
     # Loaded before the limit, which is for clips.
-    import av  # noqa: F401
     import numpy  # noqa: F401
     import soundfile  # noqa: F401
 
-    if sys.platform == "linux":
-        _limit_memory(memory_mb)
+    limit_memory(memory_mb)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in questions:
         print(json.dumps(_answer(line)), file=answers, flush=True)

@@ -4,18 +4,16 @@ Only local files are opened, one thread decodes, and a file that cannot be used 
 whose first argument is a word of REASONS. A damaged packet costs its own frames, not the file.
 """
 
-import resource
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from math import gcd
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from concord.media.probe import OPEN_OPTIONS, choose_streams
+from concord.memory import outside_memory_limit
 from concord.models.base import MediaFile
 
 MAX_PIXELS = 36_000_000
@@ -79,39 +77,6 @@ def read_audio(file: MediaFile, sample_rate_hz: int, mono: bool = False) -> np.n
         return samples if rate_hz == sample_rate_hz else _resample(samples, rate_hz, sample_rate_hz)
 
 
-def limit_memory(megabytes: int) -> None:
-    """Allow this process `megabytes` (2**20 bytes) more memory than it has now; on Linux alone.
-
-    For the start of a decoder process: what asks for more fails with `memory_limit`.
-    """
-    import av  # noqa: F401  # loaded before the limit, which is for clips
-
-    if sys.platform == "linux":
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (_address_space() + megabytes * 2**20, hard))
-
-
-@contextmanager
-def outside_memory_limit() -> Iterator[None]:
-    """Keep what a block loads, such as a large package, from counting against the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if soft == hard or sys.platform != "linux":
-        yield
-        return
-    before = _address_space()
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-    try:
-        yield
-    finally:
-        grown = max(0, _address_space() - before)
-        resource.setrlimit(resource.RLIMIT_AS, (soft + grown, hard))
-
-
-def _address_space() -> int:
-    """Bytes of address space this process has mapped."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
 @contextmanager
 def _reasons() -> Iterator[None]:
     """Turn what libraries raise into ValueErrors with a word of REASONS."""
@@ -122,7 +87,7 @@ def _reasons() -> Iterator[None]:
     except MemoryError as error:
         raise ValueError("memory_limit", str(error)) from error
     except (av.FFmpegError, OSError) as error:
-        raise ValueError("unreadable", str(error)) from error
+        raise ValueError("unreadable", error.strerror or str(error)) from error
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from concord.memory import outside_memory_limit
 from concord.models.base import MediaFile
-from concord.models.originals import one_thread, outside_memory_limit, read_audio
+from concord.models.originals import one_thread, read_audio
 
 if TYPE_CHECKING:
     import torch

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from concord.memory import outside_memory_limit
 from concord.models.base import MediaFile
 from concord.models.imagebind.views import CROPS, SIZE_PX, crop_offsets
 from concord.models.originals import MAX_PIXELS, read_video_frames
@@ -116,6 +117,9 @@ class VideoReader:
 
     def __call__(self, file: MediaFile) -> np.ndarray:
         """Raises ValueError as read_video_frames does."""
+        with outside_memory_limit():
+            import cv2  # noqa: F401
+
         frames = np.stack(read_video_frames(file, self._choose, self.resize))
         return frames.reshape(-1, 2, *frames.shape[1:])
 

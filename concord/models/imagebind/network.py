@@ -37,21 +37,35 @@ class Attention(nn.Module):
             self.bias_k = nn.Parameter(torch.empty(1, 1, width).normal_(0, 0.02))
             self.bias_v = nn.Parameter(torch.empty(1, 1, width).normal_(0, 0.02))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens [N, L, width] to the same shape."""
-        query, key, value = F.linear(tokens, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+        """Tokens [N, L, width] to the same shape; with positions `at` [N], to theirs alone."""
+        weight, bias, mask = self.in_proj_weight, self.in_proj_bias, None
+        if at is None:
+            query, key, value = F.linear(tokens, weight, bias).chunk(3, -1)
+        else:
+            width = tokens.shape[-1]
+            query = F.linear(_pick(tokens, at), weight[:width], bias[:width])
+            key, value = F.linear(tokens, weight[width:], bias[width:]).chunk(2, -1)
+            if self.causal:
+                positions = torch.arange(tokens.shape[1], device=tokens.device)
+                mask = (positions <= at[:, None])[:, None, None]
         if self.extra:
             key = torch.cat([key, self.bias_k.expand(len(key), -1, -1)], 1)
             value = torch.cat([value, self.bias_v.expand(len(value), -1, -1)], 1)
-        mixed = F.scaled_dot_product_attention(
-            self._split(query), self._split(key), self._split(value), is_causal=self.causal
-        )
+        split = self._split(query), self._split(key), self._split(value)
+        causal = self.causal and at is None
+        mixed = F.scaled_dot_product_attention(*split, attn_mask=mask, is_causal=causal)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
     def _split(self, tokens: Tensor) -> Tensor:
         """[N, L, width] to [N, heads, L, width / heads]."""
         return tokens.view(*tokens.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def _pick(tokens: Tensor, at: Tensor) -> Tensor:
+    """The tokens [N, 1, width] at positions [N] of tokens [N, L, width]."""
+    return tokens.take_along_dim(at[:, None, None], 1)
 
 
 class Mlp(nn.Module):
@@ -77,8 +91,10 @@ class Block(nn.Module):
         self.mlp = Mlp(config.width)
         self.norm_2 = nn.LayerNorm(config.width, eps=EPS)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + cast(Tensor, self.attn(self.norm_1(tokens)))
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+        """Tokens [N, L, width] to the same shape; with positions `at` [N], to [N, 1, width]."""
+        before = tokens if at is None else _pick(tokens, at)
+        tokens = before + cast(Tensor, self.attn(self.norm_1(tokens), at))
         return tokens + cast(Tensor, self.mlp(self.norm_2(tokens)))
 
 
@@ -99,12 +115,17 @@ class Trunk(nn.Module):
         """The type of the matrices."""
         return cast(Block, self.blocks[0]).attn.in_proj_weight.dtype
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens [N, L, width] of any floating type to the same shape, in the trunk's type."""
+    def forward(self, tokens: Tensor, at: Tensor) -> Tensor:
+        """The token [N, width] at positions `at` [N], after all blocks, in the trunk's type.
+
+        The last block computes nothing but that token. Tokens [N, L, width] may be of any type.
+        """
         tokens = self.pre_transformer_layer(tokens).to(self.dtype)
-        for block in self.blocks:
+        *most, last = self.blocks
+        for block in most:
             tokens = block(tokens)
-        return tokens
+        read: Tensor = last(tokens, at)
+        return read[:, 0]
 
 
 class Scale(nn.Module):
@@ -157,11 +178,12 @@ class ImageBind(nn.Module):
         Views: vision [N, 3, 2, 224, 224] or [N, 3, 224, 224], audio [N, 1, 128, 204], depth and
         thermal [N, 1, 224, 224], imu [N, 6, 2000]. Raises ValueError for views of another size.
         """
-        if trunk == "text":
-            read = self._read_text(views)
+        if trunk == "text":  # read at its end, which has the highest id
+            at = views.argmax(-1)
+            views = views[:, : int(at.max()) + 1]  # nothing later has an effect: causal attention
         else:
-            tokens = self.modality_preprocessors[trunk](views)
-            read = self.modality_trunks[trunk](tokens)[:, 0]
+            at = torch.zeros(len(views), dtype=torch.long, device=views.device)
+        read = self.modality_trunks[trunk](self.modality_preprocessors[trunk](views), at)
         head = self.get_submodule(HEAD.get(trunk, f"modality_heads.{trunk}"))
         embeddings: Tensor = self.modality_postprocessors[trunk](head(read.float()))
         return embeddings
@@ -171,17 +193,6 @@ class ImageBind(nn.Module):
         if trunk == "text":
             return torch.arange(TEXT_LENGTH, device=device)[None]
         return torch.zeros(1, CUTS[trunk].channels, *CUTS[trunk].size, device=device)
-
-    def _read_text(self, ids: Tensor) -> Tensor:
-        """The token at each text's end, which has the highest id; what follows is not computed.
-
-        Attention is causal, so that nothing after the last end in the batch has any effect.
-        """
-        ends = ids.argmax(-1)
-        tokens = self.modality_preprocessors["text"](ids[:, : int(ends.max()) + 1])
-        tokens = self.modality_trunks["text"](tokens)
-        read: Tensor = tokens[torch.arange(len(ids), device=ids.device), ends]
-        return read
 
     def hold(self, dtype: torch.dtype) -> "ImageBind":
         """Keep the matrices in another type, so that none is cast when it is used.

@@ -35,13 +35,14 @@ def parallel_map(
     workers: int,
     ahead: int,
     timeout_s: float,
+    prepare: Callable[[], None] | None = None,
 ) -> Iterator[Iterator[Result | Failure]]:
     """Results of `work` for every item, in order, from processes that start at once.
 
-    At most `ahead` items are worked on or waiting at a time, which bounds the memory. Whatever
-    happens to one item is that item's Failure: a ValueError whose first argument is a word of
-    REASONS, any other exception (`unreadable`), a dead process (`crashed`), `timeout_s` seconds
-    (`timeout`).
+    Each process calls `prepare` first. At most `ahead` items are worked on or waiting at a time,
+    which bounds the memory. Whatever happens to one item is that item's Failure: a ValueError whose
+    first argument is a word of REASONS, a MemoryError (`memory_limit`), any other exception
+    (`unreadable`), a dead process (`crashed`), `timeout_s` seconds (`timeout`).
     A UserError is no fault of the item and is raised.
     """
     waiting = iter(items)
@@ -50,6 +51,7 @@ def parallel_map(
         pool = ProcessPool(
             max_workers=max(1, min(workers, len(first))),
             context=multiprocessing.get_context("spawn"),
+            initializer=prepare,
         )
 
         def schedule(chosen: Iterable[Item]) -> Iterator[ProcessFuture[Result]]:
@@ -82,6 +84,8 @@ def _result(future: ProcessFuture[Result]) -> Result | Failure:
         if word in REASONS:
             return Failure(word, "; ".join(map(str, rest)) or None)
         return Failure("unreadable", str(error))
+    except MemoryError as error:
+        return Failure("memory_limit", str(error) or None)
     except UserError:
         raise
     except Exception as error:

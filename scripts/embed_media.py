@@ -6,7 +6,7 @@ from concord.load import load
 from concord.logs import log_to
 from concord.media.protocol import media_protocol
 from concord.models.catalogue import spec
-from concord.models.shard import embed_media
+from concord.models.shard import Means, embed_media
 
 with log_to(snakemake.log[0]):
     config = load(snakemake.config)
@@ -16,7 +16,6 @@ with log_to(snakemake.log[0]):
         Path(snakemake.output.embeddings),
         spec(config, name),
         snakemake.wildcards.modality,
-        batch_size=config.models[name].batch_size,
-        workers=config.models[name].workers,
-        media_protocol=media_protocol(config, snakemake.wildcards.collection),
+        Means.of(config, name),
+        media_protocol(config, snakemake.wildcards.collection),
     )

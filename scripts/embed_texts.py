@@ -5,7 +5,7 @@ from pathlib import Path
 from concord.load import load
 from concord.logs import log_to
 from concord.models.catalogue import spec
-from concord.models.shard import embed_texts
+from concord.models.shard import Means, embed_texts
 
 with log_to(snakemake.log[0]):
     config = load(snakemake.config)
@@ -14,5 +14,5 @@ with log_to(snakemake.log[0]):
         Path(snakemake.input.texts),
         Path(snakemake.output.embeddings),
         spec(config, name),
-        batch_size=config.models[name].batch_size,
+        Means.of(config, name),
     )

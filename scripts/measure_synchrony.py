@@ -5,13 +5,16 @@ from pathlib import Path
 from concord.load import load
 from concord.logs import log_to
 from concord.media.protocol import media_protocol
+from concord.media.proxies import Limits
 from concord.scores.synchrony import measure_shard
 
 with log_to(snakemake.log[0]):
+    config = load(snakemake.config)
     measure_shard(
         Path(snakemake.input.media),
         Path(snakemake.output.synchrony),
         protocol=snakemake.params.protocol,
         workers=snakemake.threads,
-        media_protocol=media_protocol(load(snakemake.config), snakemake.wildcards.collection),
+        limits=Limits(config.media.timeout_s, config.media.memory_mb),
+        media_protocol=media_protocol(config, snakemake.wildcards.collection),
     )

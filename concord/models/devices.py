@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from concord.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,11 +24,23 @@ POLL_S = 1.0
 
 
 @contextmanager
-def lease() -> Iterator["torch.device"]:
-    """A GPU that no other job of this user holds, waiting for one if need be; else the CPU."""
+def lease(requested: str, key: str) -> Iterator["torch.device"]:
+    """A GPU that no other job of this user holds, waiting for one if need be; else the CPU.
+
+    `requested` is auto, cpu or cuda, as the configuration's `key` says. Raises UserError for cuda
+    on a machine without a GPU.
+    """
     import torch
 
-    if not torch.cuda.is_available():
+    available = requested != "cpu" and torch.cuda.is_available()
+    if requested == "cuda" and not available:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        seen = f" (CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""
+        raise UserError(
+            f"{key}: found cuda, but PyTorch sees no GPU here{seen}; expected a machine with one, "
+            "or `device: auto`, which takes the CPU instead"
+        )
+    if not available:
         yield torch.device("cpu")
         return
     names = [

@@ -4,73 +4,57 @@ import importlib
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text
 from concord.media.protocol import content_id
-from concord.models.base import Embedder, MediaFile, Modality, ModelSpec, Reader
+from concord.media.proxies import Limits, Proxies
+from concord.memory import limit_memory
+from concord.models.base import Embedder, Modality, ModelSpec, Reader
 from concord.models.batches import Batches
 from concord.models.devices import describe, lease, precision
+from concord.models.sources import ProxyReader, Task, companion_task, media_task, text_task
 from concord.parallel import Failure, parallel_map
 from concord.progress import Progress
-from concord.protocol import digest, protocol_id
+from concord.protocol import protocol_id
 from concord.resume import Resume, Row
-from concord.tables import EMBEDDINGS, MEDIA, TEXTS, read_table
+from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, read_table
 
-READ_TIMEOUT_S = 720.0
-"""Time for one clip in a decoder process, making a missing proxy again included."""
 PACKAGES = ("av", "numpy", "open_clip_torch", "pillow", "soundfile", "timm", "torch")
-PROXIES = {"video": ("video", "proxy"), "audio": ("audio", "wave")}
-"""Folder beside the media table, and column with the file name, of what a modality reads."""
+
+
+Read = Callable[[Any], np.ndarray]
+"""Makes of a task's source what the family's embedder takes for one clip."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One embedding to make: id and key of its row, and the media row or the text it is of."""
+class Means:
+    """What a job may use; none of it changes its results.
 
-    id: str
-    key: str
-    source: Any
+    `device` is auto, cpu or cuda, `limits` are those of one clip, `workers` decoder processes.
+    """
 
+    batch_size: int
+    workers: int
+    limits: Limits
+    device: str = "auto"
 
-@dataclass(frozen=True)
-class ProxyReader:
-    """Reads the proxy or wave of a MEDIA row as views; picklable, for decoder processes."""
-
-    read: Reader
-    modality: Modality
-    shard: Path
-    media_protocol: dict[str, Any]
-    scratch: Path
-
-    def __call__(self, row: Row) -> np.ndarray:
-        folder, column = PROXIES[self.modality]
-        path = self.shard / folder / str(row[column])
-        if path.exists():
-            return self.read(MediaFile(path))
-        with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
-            return self.read(MediaFile(self._restored(row, Path(scratch))))
-
-    def _restored(self, row: Row, folder: Path) -> Path:
-        from concord.media.shard import restore
-        from concord.media.transcode import MachineError
-
-        try:
-            proxy, wave = restore(row, self.media_protocol, folder)
-        except MachineError as error:
-            raise UserError(f"{row['path']}: {error}") from error
-        path: Path | None = proxy if self.modality == "video" else wave
-        if path is None:
-            raise ValueError("unreadable", f"{row['path']} could not be transcoded again")
-        return path
+    @classmethod
+    def of(cls, config: Config, model: str) -> "Means":
+        """The means that a configuration gives to the jobs of a model."""
+        chosen = config.models[model]
+        limits = Limits(config.media.timeout_s, config.media.memory_mb)
+        return cls(chosen.batch_size, chosen.workers, limits, chosen.device)
 
 
 def embed_media(
@@ -78,9 +62,7 @@ def embed_media(
     output: Path,
     spec: ModelSpec,
     modality: Modality,
-    *,
-    batch_size: int,
-    workers: int,
+    means: Means,
     media_protocol: dict[str, Any],
 ) -> None:
     """Embed the pictures or the sounds of a shard's clips; writes EMBEDDINGS to `output`.
@@ -88,68 +70,50 @@ def embed_media(
     Every row of the MEDIA table `media` has a row here, in its order: clips whose picture or sound
     cannot be used keep the reason, with a null embedding. Rows that are done are kept; the model
     is loaded only if others are left. Proxies that were deleted are made again, for this job only.
+    Originals are opened by models that read them, in processes that may die of it.
     Raises UserError when the machine or the configuration is at fault.
     """
-    job = _Job(output, spec, modality, batch_size, {"media": content_id(media_protocol)})
+    proxies = spec.reads == "proxies"
+    inputs = {"media": content_id(media_protocol)} if proxies else {}
+    job = _Job(output, spec, modality, means, inputs)
     rows = read_table(media, MEDIA).to_pylist()
-    with Resume(output, EMBEDDINGS) as resume:
-        tasks = job.open_tasks(resume, (_media_task(row, modality, job.key) for row in rows))
-        if tasks:
-            with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
-                read = ProxyReader(
-                    job.family.reader(spec, modality),
-                    modality,
-                    media.parent,
-                    media_protocol,
-                    Path(scratch),
-                )
-                with parallel_map(
-                    read,
-                    (task.source for task in tasks),
-                    workers=workers,
-                    ahead=2 * batch_size + workers,
-                    timeout_s=READ_TIMEOUT_S,
-                ) as views:
-                    job.run(resume, tasks, views)
-        job.finish(resume)
+    wanted = [media_task(row, spec, modality, job.key) for row in rows]
+    read: Reader = job.family.reader(spec, modality)
+    if not proxies:
+        job.embed(wanted, read, foreign=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
+        found = Proxies(media.parent, media_protocol, Path(scratch), means.limits)
+        job.embed(wanted, ProxyReader(read, modality, found), foreign=False)
 
 
-def embed_texts(texts: Path, output: Path, spec: ModelSpec, *, batch_size: int) -> None:
+def embed_companions(
+    companions: Path, output: Path, spec: ModelSpec, modality: Modality, means: Means
+) -> None:
+    """Embed the files beside a shard's clips; writes EMBEDDINGS to `output`, a row for every clip.
+
+    `companions` is a COMPANION_FILES table, of which the rows of the modality count.
+    Raises UserError when the machine or the configuration is at fault.
+    """
+    job = _Job(output, spec, modality, means, {})
+    rows = read_table(companions, COMPANION_FILES).to_pylist()
+    wanted = [companion_task(row, job.key) for row in rows if row["modality"] == modality]
+    job.embed(wanted, job.family.reader(spec, modality), foreign=True)
+
+
+def embed_texts(texts: Path, output: Path, spec: ModelSpec, means: Means) -> None:
     """Embed the texts of a TEXTS table; writes EMBEDDINGS to `output`, a row for every text.
 
     A text longer than the model reads is embedded as far as it is read, and its row says so.
     Raises UserError when the machine or the configuration is at fault.
     """
-    job = _Job(output, spec, "text", batch_size, {})
+    job = _Job(output, spec, "text", means, {})
     rows = read_table(texts, TEXTS).to_pylist()
     with Resume(output, EMBEDDINGS) as resume:
-        tasks = job.open_tasks(resume, (_text_task(row, job.key) for row in rows))
+        tasks = job.open_tasks(resume, (text_task(row, job.key) for row in rows))
         if tasks:
             job.run(resume, tasks, (task.source for task in tasks))
         job.finish(resume)
-
-
-def _media_task(row: Row, modality: Modality, protocol: str) -> Task | Row:
-    """What is to be embedded, or the finished row of a clip that cannot be."""
-    status, reason = row[f"{modality}_status"], row[f"{modality}_reason"]
-    if status == "ok" and row[PROXIES[modality][1]]:
-        return Task(row["clip_id"], digest(row["key"], protocol), row)
-    if status == "ok":  # usable, but the media stage left it untranscoded, and says why
-        status, reason = row["status"], row["reason"]
-    return {
-        "id": row["clip_id"],
-        "key": digest(row["key"], protocol, status, reason or ""),
-        "status": status,
-        "reason": reason,
-        "detail": row["detail"],
-    }
-
-
-def _text_task(row: Row, protocol: str) -> Task | Row:
-    key = digest(row["text"], protocol)
-    if row["text"].strip():
-        return Task(row["text_id"], key, row["text"])
-    return {"id": row["text_id"], "key": key, "status": "skipped", "reason": "empty_prompt"}
 
 
 class _Job:
@@ -160,17 +124,38 @@ class _Job:
         output: Path,
         spec: ModelSpec,
         modality: Modality,
-        batch_size: int,
+        means: Means,
         inputs: dict[str, str],
     ) -> None:
-        self.output, self.spec, self.modality = output, spec, modality
-        self.batch_size = batch_size
+        self.output, self.spec, self.modality, self.means = output, spec, modality, means
         self.key = protocol_id(spec.protocol(modality))
         self.protocol = spec.protocol(modality) | inputs
         self.note = output.with_name(f".{output.name}.computed")
         self.family = importlib.import_module(f"concord.models.{spec.backend}")
         self.keys: list[str] = []
         self.computed: list[dict[str, Any]] = []
+
+    def embed(
+        self, wanted: Iterable[Task | Row], read: Callable[[Any], np.ndarray], foreign: bool
+    ) -> None:
+        """Read the files of the tasks in decoder processes, embed them, and write the table.
+
+        Processes that open files which Concord did not write have a limit of memory.
+        """
+        means, limits = self.means, self.means.limits
+        with Resume(self.output, EMBEDDINGS) as resume:
+            tasks = self.open_tasks(resume, wanted)
+            if tasks:
+                with parallel_map(
+                    read,
+                    (task.source for task in tasks),
+                    workers=means.workers,
+                    ahead=2 * means.batch_size + means.workers,
+                    timeout_s=limits.original_s if foreign else limits.proxy_s,
+                    prepare=partial(limit_memory, limits.memory_mb) if foreign else None,
+                ) as views:
+                    self.run(resume, tasks, views)
+            self.finish(resume)
 
     def open_tasks(self, resume: Resume, wanted: Iterable[Task | Row]) -> list[Task]:
         """Add the rows that need no model; returns the tasks that are not done yet."""
@@ -195,13 +180,13 @@ class _Job:
         self, resume: Resume, tasks: list[Task], inputs: Iterator[np.ndarray | str | Failure]
     ) -> None:
         """Load the model and embed the tasks' inputs, which come in the tasks' order."""
-        with lease() as device:
+        with lease(self.means.device, f"models.{self.spec.name}.device") as device:
             embedder = self.family.load(self.spec, device)
             self._note(embedder, describe(device), precision(self.spec.precision, device))
-            batches = Batches(embedder, self.modality, self.batch_size)
+            batches = Batches(embedder, self.modality, self.means.batch_size)
             progress = Progress(f"{self.spec.name} {self.modality}", len(tasks))
             pairs = zip(tasks, inputs, strict=True)
-            while chunk := list(islice(pairs, self.batch_size)):
+            while chunk := list(islice(pairs, self.means.batch_size)):
                 resume.add(*self._rows(batches, chunk))
                 progress.step(len(chunk))
 

@@ -1,7 +1,7 @@
 """Synchrony without a model: AV-Align, and how late the sound is."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from concord.errors import UserError
 from concord.media.protocol import content_id
+from concord.media.proxies import Limits, Proxies
 from concord.progress import Progress
 from concord.protocol import digest, protocol_id
 from concord.resume import Resume, Row
@@ -26,8 +27,6 @@ VERSION = 1
 """Raised whenever onsets.py, motion.py, offset.py or this file change what is measured."""
 
 MIN_DURATION_S = 1.0
-TIMEOUT_S = 720.0
-"""Time for one clip, making missing proxies again included."""
 
 
 def synchrony_protocol() -> dict[str, Any]:
@@ -92,6 +91,7 @@ def measure_shard(
     *,
     protocol: dict[str, Any],
     workers: int,
+    limits: Limits,
     media_protocol: dict[str, Any],
 ) -> None:
     """Measure the clips of a shard; writes SYNCHRONY to `output`, a row for every row of `media`.
@@ -108,8 +108,8 @@ def measure_shard(
         todo = [row for row in todo if not row["settled"]]
         if todo:
             with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
-                read = _Measure(media.parent, media_protocol, Path(scratch))
-                _run(resume, todo, read, workers, f"synchrony {media.parent.name}")
+                proxies = Proxies(media.parent, media_protocol, Path(scratch), limits)
+                _run(resume, todo, _Measure(proxies), workers, f"synchrony {media.parent.name}")
         protocol = protocol | {"media": content_id(media_protocol)}
         resume.finish(
             [row["key"] for row in rows], protocol=protocol, protocol_id=protocol_id(protocol)
@@ -142,33 +142,16 @@ def _usable(row: Row) -> tuple[str, str | None, str | None]:
 class _Measure:
     """Measures the clip of a MEDIA row; picklable, for worker processes."""
 
-    shard: Path
-    media_protocol: dict[str, Any]
-    scratch: Path
+    proxies: Proxies
 
     def __call__(self, row: Row) -> Row:
-        proxy, wave = self.shard / "video" / row["proxy"], self.shard / "audio" / row["wave"]
-        if proxy.exists() and wave.exists():
+        with self.proxies.open(row) as (proxy, wave):
+            assert proxy is not None
+            assert wave is not None
             return measure(proxy, wave)
-        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            return measure(*self._restored(row, Path(folder)))
-
-    def _restored(self, row: Row, folder: Path) -> tuple[Path, Path]:
-        from concord.media.shard import restore
-        from concord.media.transcode import MachineError
-
-        try:
-            proxy, wave = restore(row, self.media_protocol, folder)
-        except MachineError as error:
-            raise UserError(f"{row['path']}: {error}") from error
-        if proxy is None or wave is None:
-            raise ValueError("unreadable", f"{row['path']} could not be transcoded again")
-        return proxy, wave
 
 
-def _run(
-    resume: Resume, todo: list[Row], work: Callable[[Row], Row], workers: int, what: str
-) -> None:
+def _run(resume: Resume, todo: list[Row], work: _Measure, workers: int, what: str) -> None:
     """Measure in parallel; every result is recorded as it comes."""
     from concord.parallel import Failure, parallel_map
 
@@ -178,7 +161,7 @@ def _run(
         (row["media"] for row in todo),
         workers=workers,
         ahead=2 * workers,
-        timeout_s=TIMEOUT_S,
+        timeout_s=work.proxies.limits.proxy_s,
     ) as results:
         for row, result in zip(todo, results, strict=True):
             if isinstance(result, Failure):

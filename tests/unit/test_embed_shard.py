@@ -21,10 +21,12 @@ from embedding_inputs import (  # noqa: E402
 
 from concord.errors import UserError  # noqa: E402
 from concord.media.protocol import content_id  # noqa: E402
+from concord.media.proxies import Limits, Proxies  # noqa: E402
 from concord.models import shard  # noqa: E402
 from concord.models.base import ModelSpec  # noqa: E402
 from concord.models.catalogue import spec  # noqa: E402
-from concord.models.shard import embed_media, embed_texts  # noqa: E402
+from concord.models.shard import Means, embed_media, embed_texts  # noqa: E402
+from concord.models.sources import ProxyReader  # noqa: E402
 from concord.tables import EMBEDDINGS, PLAN, read_metadata, read_table, write_table  # noqa: E402
 
 SPEC = ModelSpec("fake", "fake", ("video", "audio", "text"), 3, "", "", precision="fp32")
@@ -77,10 +79,12 @@ def clips(folder: Path, names: list[str], **values) -> Path:
     return write_media(folder, [media_row(name, **values) for name in names])
 
 
+def means(batch_size=4, timeout_s=60.0, memory_mb=2000, device="auto"):
+    return Means(batch_size, workers=2, limits=Limits(timeout_s, memory_mb), device=device)
+
+
 def run(media: Path, output: Path, chosen=SPEC, modality="video", batch_size=4):
-    embed_media(
-        media, output, chosen, modality, batch_size=batch_size, workers=2, media_protocol={}
-    )
+    embed_media(media, output, chosen, modality, means(batch_size), {})
     return {row["id"]: row for row in read_table(output, EMBEDDINGS).to_pylist()}
 
 
@@ -229,36 +233,28 @@ def test_a_killed_job_goes_on_where_it_was(fake, tmp_path):
     assert len(rows) == 8
 
 
-def test_missing_proxies_are_made_again_for_the_job_only(fake, tmp_path, monkeypatch):
-    media = write_media(tmp_path, [media_row("1"), media_row("2")])
-    read = shard.ProxyReader(read_name, "video", tmp_path, {"size_px": 64}, tmp_path)
+def test_missing_proxies_are_made_again_for_the_job_only(tmp_path, monkeypatch):
+    proxies = Proxies(tmp_path, {"size_px": 64}, tmp_path, Limits(7, 800))
+    read = ProxyReader(read_name, "video", proxies)
     made = []
 
-    def restore(row, protocol, folder):
+    def restore(row, protocol, folder, **limits):
         made.append(folder / f"{row['clip_id']}.mp4")
         assert protocol == {"size_px": 64}
+        assert limits == {"timeout_s": 7, "memory_mb": 800}, "those of the configuration"
         made[-1].touch()
         return (made[-1], None)
 
     monkeypatch.setitem(sys.modules, "concord.media.shard", SimpleNamespace(restore=restore))
-    rows = shard.read_table(media, shard.MEDIA).to_pylist()
-    assert [read(row)[0, 0] for row in rows] == [1, 2]
+    assert [read(media_row(name))[0, 0] for name in ("1", "2")] == [1, 2]
     assert len(made) == 2
     assert not any(path.exists() for path in made)
-
-
-def test_a_proxy_that_cannot_be_made_again(fake, tmp_path, monkeypatch):
-    module = SimpleNamespace(restore=lambda row, protocol, folder: (None, None))
-    monkeypatch.setitem(sys.modules, "concord.media.shard", module)
-    read = shard.ProxyReader(read_name, "audio", tmp_path, {}, tmp_path)
-    with pytest.raises(ValueError, match="unreadable"):
-        read(media_row("1"))
 
 
 def test_texts(fake, tmp_path):
     texts = write_texts(tmp_path / "texts.parquet", ["one", "  ", "红色的球", "x" * 21, "x" * 13])
     output = tmp_path / "out.parquet"
-    embed_texts(texts, output, SPEC, batch_size=2)
+    embed_texts(texts, output, SPEC, means(2))
     rows = read_table(output, EMBEDDINGS).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "skipped", "ok", "ok", "failed"]
     assert rows[1]["reason"] == "empty_prompt"
@@ -325,9 +321,7 @@ def test_other_proxies_are_another_protocol_and_another_gate_is_not(fake, tmp_pa
     media, output = clips(tmp_path, ["1"]), tmp_path / "out.parquet"
 
     def protocol_of(media_protocol):
-        embed_media(
-            media, output, SPEC, "video", batch_size=1, workers=1, media_protocol=media_protocol
-        )
+        embed_media(media, output, SPEC, "video", means(), media_protocol)
         return read_metadata(output)["protocol_id"]
 
     usual = protocol_of({"size_px": 224, "filter": False})
@@ -358,7 +352,7 @@ def test_end_to_end_with_open_clip(tmp_path):
         write_texts(tmp_path / "texts.parquet", ["a ball"]),
         tmp_path / "texts_out.parquet",
         spec(config, "tiny"),
-        batch_size=8,
+        means(8),
     )
     (row,) = read_table(tmp_path / "texts_out.parquet", EMBEDDINGS).to_pylist()
     assert len(row["embedding"]) == 32
@@ -378,10 +372,8 @@ def test_dropped_proxies_give_the_same_embeddings(tmp_path):
     process_shard(plan, media, protocol, workers=1, timeout_s=60, memory_mb=4000)
     found = []
     for name in ("before", "after"):
-        embed_media(
-            media, tmp_path / f"{name}.parquet", spec(config, "tiny"), "video",
-            batch_size=2, workers=1, media_protocol=protocol,
-        )  # fmt: skip
+        output = tmp_path / f"{name}.parquet"
+        embed_media(media, output, spec(config, "tiny"), "video", means(), protocol)
         found += read_table(tmp_path / f"{name}.parquet", EMBEDDINGS).to_pylist()
         drop_proxies(media)
     assert not (media.parent / "video").exists()

@@ -10,10 +10,11 @@ from concord.clips import plan
 from concord.config import Config
 from concord.layout import Layout
 from concord.media.protocol import media_protocol
+from concord.media.proxies import Limits
 from concord.media.shard import process_shard
 from concord.mini.demo import CLIPS, COLLECTIONS, DELAY_S
 from concord.models.catalogue import spec
-from concord.models.shard import embed_media, embed_texts
+from concord.models.shard import Means, embed_media, embed_texts
 from concord.scores.score import score
 from concord.scores.statistics import compare
 from concord.scores.synchrony import measure_shard, score_synchrony, synchrony_protocol
@@ -24,6 +25,7 @@ TASKS["careless"] = TASKS["faithful"][:3]
 TASKS["late"] = ("synchrony",)
 STATISTICS = {"bootstrap": 2000, "confidence": 0.95, "seed": 0}
 WORKERS = 2
+MEANS = Means(16, WORKERS, Limits(300, 8000))
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +70,15 @@ def score_model(layout: Layout, collection: str, task: str) -> None:
         if modality == "text":
             (prompt_set,) = layout.config.prompts
             texts = layout.results / "prompts" / prompt_set / "plan" / output.name
-            embed_texts(texts, output, layout.specs["mini"], batch_size=64)
+            embed_texts(texts, output, layout.specs["mini"], MEANS)
         else:
             embed_media(
                 media[0],
                 output,
                 layout.specs["mini"],
                 modality,
-                batch_size=16,
-                workers=WORKERS,
-                media_protocol=media_protocol(layout.config, collection),
+                MEANS,
+                media_protocol(layout.config, collection),
             )
     score(
         task,
@@ -98,6 +99,7 @@ def score_signal(layout: Layout, collection: str, task: str) -> None:
         synchrony[0],
         protocol=synchrony_protocol(),
         workers=WORKERS,
+        limits=MEANS.limits,
         media_protocol=media_protocol(layout.config, collection),
     )
     score_synchrony(

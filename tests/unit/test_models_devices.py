@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from concord.errors import UserError  # noqa: E402
 from concord.models import devices  # noqa: E402
 from concord.models.devices import lease, precision  # noqa: E402
 
@@ -24,11 +25,27 @@ time.sleep(60)
 
 def test_without_a_gpu_the_cpu_is_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with lease() as device:
+    with lease("auto", "models.m.device") as device:
         assert device.type == "cpu"
         assert precision("auto", device) == "fp32"
         assert precision("bf16", device) == "bf16"
         assert devices.describe(device) == "cpu"
+
+
+def test_cuda_without_a_gpu_is_the_users_mistake(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    with (
+        pytest.raises(UserError, match=r"models\.m\.device: found cuda.*'-1'.*auto"),
+        lease("cuda", "models.m.device"),
+    ):
+        pass
+
+
+def test_the_cpu_is_used_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with lease("cpu", "models.m.device") as device:
+        assert device.type == "cpu"
 
 
 def test_auto_is_bf16_where_the_gpu_has_it(monkeypatch):

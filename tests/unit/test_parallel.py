@@ -24,6 +24,8 @@ def misbehave(item):
         raise RuntimeError("unexpected")
     if item == "user":
         raise UserError("ffmpeg is not there")
+    if item == "large":
+        raise MemoryError("no 3 GB")
     if item == "slow":
         time.sleep(0.5)
     return int(item) if item.isdigit() else -1
@@ -41,10 +43,10 @@ def test_results_come_in_order():
 
 
 def test_each_failure_costs_one_clip():
-    items = ["1", "die", "2", "hang", "3", "reason", "other", "4"]
+    items = ["1", "die", "2", "hang", "3", "reason", "other", "large", "4"]
     found = results(items, timeout_s=3)
     reasons = [f.reason if isinstance(f, Failure) else f for f in found]
-    assert reasons == [1, "crashed", 2, "timeout", 3, "no_frames", "unreadable", 4]
+    assert reasons == [1, "crashed", 2, "timeout", 3, "no_frames", "unreadable", "memory_limit", 4]
     assert found[5].detail == "as the decoder said"
     assert "unexpected" in found[6].detail
 

@@ -10,6 +10,7 @@ import soundfile
 
 from concord.config import Config
 from concord.media.protocol import content_id, media_protocol
+from concord.media.proxies import Limits
 from concord.media.shard import drop_proxies, process_shard
 from concord.resume import forget
 from concord.scores.motion import Motion, peak_times, read_motion
@@ -244,6 +245,7 @@ def run(shard: dict[str, Any], output: Path) -> dict[str, Any]:
         output,
         protocol=synchrony_protocol(),
         workers=2,
+        limits=Limits(60, 2000),
         media_protocol=shard["protocol"],
     )
     return read_metadata(output)["run"]

@@ -1,0 +1,86 @@
+"""What an embedding job reads: proxies and waves, originals, or files beside the clips."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concord.media.proxies import Proxies
+from concord.models.base import MediaFile, Modality, ModelSpec, Reader
+from concord.protocol import digest
+from concord.resume import Row
+
+MADE = {"video": "proxy", "audio": "wave"}
+"""The column of MEDIA that names the file which the media stage made of a modality."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One embedding to make: id and key of its row, and what its reader or network takes."""
+
+    id: str
+    key: str
+    source: Any
+
+
+@dataclass(frozen=True)
+class ProxyReader:
+    """Reads the proxy or the wave of a MEDIA row; picklable, for decoder processes."""
+
+    read: Reader
+    modality: Modality
+    proxies: Proxies
+
+    def __call__(self, row: Row) -> np.ndarray:
+        with self.proxies.open(row) as (proxy, wave):
+            path = proxy if self.modality == "video" else wave
+            assert path is not None
+            return self.read(MediaFile(path))
+
+
+def media_task(row: Row, spec: ModelSpec, modality: Modality, protocol: str) -> Task | Row:
+    """What is to be embedded of a MEDIA row, or the finished row of a clip that cannot be.
+
+    The source is the row itself for models that read proxies, else a MediaFile of the original,
+    whose key does not change with the settings of proxies.
+    """
+    status, reason = row[f"{modality}_status"], row[f"{modality}_reason"]
+    if status == "ok" and not row[MADE[modality]]:  # the gate kept it out, and says why
+        status, reason = row["status"], row["reason"]
+    key, source = row["key"], row
+    if spec.reads == "originals":
+        key, source = _original(row, modality)
+    if status == "ok":
+        return Task(row["clip_id"], digest(key, protocol), source)
+    return {
+        "id": row["clip_id"],
+        "key": digest(key, protocol, status, reason or ""),
+        "status": status,
+        "reason": reason,
+        "detail": row["detail"],
+    }
+
+
+def _original(row: Row, modality: Modality) -> tuple[str, Any]:
+    """Key and MediaFile of the stream of the original that the media stage chose."""
+    path = row["audio_path"] if modality == "audio" else None
+    stream = row[f"{modality}_stream"]
+    return digest(row["source_key"], str(stream)), MediaFile(Path(path or row["path"]), stream)
+
+
+def companion_task(row: Row, protocol: str) -> Task | Row:
+    """What is to be embedded of a COMPANION_FILES row, or the finished row of one without file."""
+    key = digest(row["key"], protocol)
+    if row["status"] == "ok":
+        return Task(row["clip_id"], key, MediaFile(Path(row["path"])))
+    outcome = {name: row[name] for name in ("status", "reason", "detail")}
+    return {"id": row["clip_id"], "key": key, **outcome}
+
+
+def text_task(row: Row, protocol: str) -> Task | Row:
+    """What is to be embedded of a TEXTS row, or the finished row of an empty text."""
+    key = digest(row["text"], protocol)
+    if row["text"].strip():
+        return Task(row["text_id"], key, row["text"])
+    return {"id": row["text_id"], "key": key, "status": "skipped", "reason": "empty_prompt"}

@@ -88,18 +88,17 @@ def _directory(results: Results, collection: str, modality: Modality) -> str:
     beside = {
         os.path.dirname(path)  # noqa: PTH120 (a text, as wide as a million of them)
         for clip, path in results.files(collection, modality).items()
-        if path != clips[clip]
+        if path != clips.get(clip)
     }
     return os.path.commonpath(beside) if beside else ", ".join(map(str, source.path))
 
 
-_ABSENT = ("no_audio_stream", "no_video_stream", "no_file")
-
-
 def _count(results: Results, model: str, collection: str, modality: Modality) -> int:
-    """How many files of a modality there are, whether or not they could be used."""
-    reasons = results.embeddings(model, modality, collection, ["reason"])["reason"].to_pylist()
-    return sum(reason not in _ABSENT for reason in reasons)
+    """How many clips have a file or a stream of a modality, whether or not it could be used."""
+    files = results.files(collection, modality)
+    rows = results.embeddings(model, modality, collection, ["id", "reason"])
+    reasons = zip(rows["id"].to_pylist(), rows["reason"].to_pylist(), strict=True)
+    return sum(clip in files and reason != f"no_{modality}_stream" for clip, reason in reasons)
 
 
 def results_of(results: Results, scored: Scored) -> list[Item]:

@@ -67,6 +67,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
 def _gather(results: Results, model: str, modality: Modality, collection: str) -> Features:
     files = results.files(collection, modality)
     rows = [row for row in results.clips(collection).to_pylist() if row["clip_id"] is not None]
+    own = {row["clip_id"]: row["path"] for row in rows}
     labels = {row["clip_id"]: row["label"] for row in rows}
     ids, matrix = results.vectors(model, modality, collection)
     order = sorted(range(len(ids)), key=lambda i: files[ids[i]])
@@ -74,7 +75,8 @@ def _gather(results: Results, model: str, modality: Modality, collection: str) -
     columns = ["id", "status", "reason", "detail"]
     for row in results.embeddings(model, modality, collection, columns).to_pylist():
         if row["status"] != "ok":
-            left_out.append({name: row.get(name, files[row["id"]]) for name in _FAILURE})
+            path = files.get(row["id"], own.get(row["id"]))
+            left_out.append({name: row.get(name, path) for name in _FAILURE})
     return Features(
         modality,
         matrix[np.array(order, np.intp)],

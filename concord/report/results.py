@@ -57,20 +57,21 @@ class Results:
     def files(self, collection: str, modality: Modality) -> dict[str, str]:
         """Absolute path of the file that a modality of each processed clip is read from.
 
-        By clip_id. It is the clip's own file, or the sound, image, depth map, ... beside it.
+        By clip_id. It is the clip's own file, or the sound, image, depth map, ... beside it; clips
+        without an image, depth map, ... are not there.
         """
-        folder = self.config.results / "clips" / collection
+        folder = self.config.results / "clips" / collection / "plan"
+        if modality in COMPANIONS:
+            tables = [read_table(t, COMPANION_FILES) for t in self.layout.companions(collection)]
+            rows = [row for table in tables for row in table.to_pylist()]
+            return {
+                r["clip_id"]: r["path"] for r in rows if r["modality"] == modality and r["path"]
+            }
         found: dict[str, str] = {}
         for shard in shards(self.config, collection):
-            rows = read_table(folder / "plan" / f"{shard}.parquet", PLAN).to_pylist()
-            found.update((row["clip_id"], row["path"]) for row in rows)
-            if modality == "audio":
-                beside = [(row["clip_id"], row["audio_path"]) for row in rows if row["audio_path"]]
-                found.update(beside)
-            table = folder / "companions" / f"{shard}.parquet"
-            if modality in COMPANIONS and table.exists():
-                rows = read_table(table, COMPANION_FILES).to_pylist()
-                found.update((r["clip_id"], r["path"]) for r in rows if r["modality"] == modality)
+            for row in read_table(folder / f"{shard}.parquet", PLAN).to_pylist():
+                sound = row["audio_path"] if modality == "audio" else None
+                found[row["clip_id"]] = sound or row["path"]
         return found
 
     def media(self, collection: str) -> pa.Table:
@@ -95,14 +96,7 @@ class Results:
 
     def embedded(self, collection: str) -> list[tuple[str, Modality]]:
         """(model, modality) of all embeddings of a collection's clips that a task reads."""
-        models = self.config.models
-        found = {
-            (model, modality)
-            for task, model in self.layout.asked(collection)
-            if model in models
-            for modality, files in self.layout.needed(task, model, collection).items()
-            if files
-        }
+        models, found = self.config.models, set(self.layout.embedded(collection))
         return [(m, kind) for m in models for kind in CLIP_MODALITIES if (m, kind) in found]
 
     def embeddings(

@@ -277,8 +277,15 @@ class Model(Section):
     sha256: str | None = Field(
         None, pattern=r"^[0-9A-Fa-f]{64}$", description="expected SHA-256 of the weights"
     )
-    architecture: str | None = Field(None, description="open_clip: architecture name")
-    pretrained: str | None = Field(None, description="open_clip: pretrained tag")
+    architecture: str | None = Field(
+        None,
+        description="open_clip: architecture name; transformers: `model_type` of a hub's weights",
+    )
+    pretrained: str | None = Field(
+        None,
+        description="open_clip: pretrained tag; transformers: a hub's organisation/name, if wanted "
+        "with @revision",
+    )
     protocol: str | None = Field(
         None,
         description="a named protocol of the model's family, such as imagebind-15view; default: "

@@ -118,7 +118,7 @@ def spec(config: Config, name: str) -> ModelSpec:
     described = family.described(weights) if weights and not model.architecture else None
     architecture = model.architecture or (None if described else entry.architecture)
     own_size = described is None and model.architecture is None
-    return ModelSpec(
+    found = ModelSpec(
         name=name,
         backend=entry.backend,
         modalities=entry.modalities,
@@ -143,6 +143,7 @@ def spec(config: Config, name: str) -> ModelSpec:
             **_settings(weights if described else None, family),
         },
     )
+    return family.completed(found, entry, model.frames)
 
 
 def rows() -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concord.errors import UserError, did_you_mean
-from concord.models.weights import FORMATS, weights_file
+from concord.models.base import ModelSpec
+from concord.models.weights import weights_file
 
 if TYPE_CHECKING:
     from concord.models.catalogue import Entry
@@ -49,6 +50,10 @@ class Family:
     def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
         """Embedding size of a network that is not an entry's own; 0 if only a hub knows it."""
         return 0
+
+    def completed(self, spec: ModelSpec, entry: "Entry", frames: int | None) -> ModelSpec:
+        """The spec with what only the family knows; `frames` are the configuration's."""
+        return spec
 
     def source(self, entry: "Entry") -> str:
         """Where an entry's weights come from, in words."""
@@ -105,43 +110,40 @@ class ImageBind(Family):
 class Transformers(Family):
     """A repository of a hub, or a folder in the layout that `save_pretrained` leaves."""
 
-    keys = PICTURE_KEYS | {"pretrained"}
+    keys = PICTURE_KEYS | {"architecture", "pretrained"}
     description = "config.json"
+    weights = ("model*.safetensors", "pytorch_model*.bin")
+    """Names of weight files, the better first; the others are read as data, never run."""
+    settings_files = ("*.json", "*.txt", "*.model")
 
     def checkpoint(self, given: Path, key: str) -> Path:
         """The folder with config.json and weights; UserError, with the key, for anything else."""
         if not (given / "config.json").is_file() or not self.weight_files(given):
             raise UserError(
                 f"{key}: expected a folder with config.json and weights "
-                f"({', '.join(FORMATS)}), as `save_pretrained` leaves it; found "
+                f"({' or '.join(self.weights)}), as `save_pretrained` leaves it; found "
                 f"{'another folder' if given.is_dir() else 'none'} at {given}"
             )
         return given
 
     def weight_files(self, checkpoint: Path) -> list[Path]:
         """All weights of the best format there is; large models have several files."""
-        for suffix in FORMATS:
-            if found := sorted(checkpoint.glob(f"*{suffix}")):
-                return found
-        return []
+        found = (sorted(checkpoint.glob(pattern)) for pattern in self.weights)
+        return next((files for files in found if files), [])
 
     def settings(self, checkpoint: Path) -> list[Path]:
         """Settings of network, processor and tokenizer."""
-        kinds = ("*.json", "*.txt", "*.model")
-        return sorted(path for kind in kinds for path in checkpoint.glob(kind))
+        return sorted(path for kind in self.settings_files for path in checkpoint.glob(kind))
 
     def described(self, checkpoint: Path) -> Path | None:
         """The folder's config.json."""
         return checkpoint / "config.json"
 
-    def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
-        """The projection's size, by the names that the models give it; 0 if there is none."""
-        if described is None:
-            return 0
-        config = _json(described)
-        parts = [config, *(part for part in config.values() if isinstance(part, dict))]
-        found = (part.get("projection_dim") for part in parts)
-        return next((int(size) for size in found if size), 0)
+    def completed(self, spec: ModelSpec, entry: "Entry", frames: int | None) -> ModelSpec:
+        """With the architecture's modalities and, of a folder, its sizes; see there."""
+        from concord.models.transformers.architectures import completed
+
+        return completed(spec, entry.architecture, frames)
 
 
 FAMILIES: dict[str, Family] = {

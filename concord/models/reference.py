@@ -31,6 +31,9 @@ models:
   clip-as-before: {entry: clip-vit-l-14, protocol: clip-batch-script}
   ours: {entry: open_clip, architecture: ViT-B-32, checkpoint: weights/ours.safetensors}
   theirs: {entry: open_clip, architecture: ViT-B-16, pretrained: dfn2b}
+  tuned: {entry: transformers, checkpoint: weights/tuned-siglip}
+  clap-music: {entry: transformers, architecture: clap, pretrained: laion/larger_clap_music}
+  pe-pictures: {entry: pe-av-base, protocol: pe-video-text}
 ```
 
 ## What is computed
@@ -41,6 +44,18 @@ models:
   the embedding is the mean of the pictures' unit vectors, made a unit vector again. Its other
   protocols are below.
 - The modality `image` is one picture file, turned as its EXIF orientation says.
+- `transformers`: the checkpoint's own processor and tokenizer make the inputs. CLIP, SigLIP,
+  SigLIP 2, Chinese-CLIP and AltCLIP see frames as above; X-CLIP and PE-AV see them together, and
+  PE-AV's go evenly from the first to the last, as its processor's own choice does.
+  - SigLIP and SigLIP 2 read lower-case texts, padded to their full length without a mask, as they
+    were trained.
+  - X-CLIP's text is not adapted to each video, which its own classifier does.
+  - CLAP takes the sound at 48 kHz from the original. Where its processor takes a random part of a
+    long sound, the fewest windows that cover the sound are embedded and averaged; where it fuses
+    random parts, they are drawn with a fixed seed; which sounds are long is not left to chance.
+  - PE-AV has a text head for pictures and another for sounds, so one model cannot serve both:
+    by default it compares picture and sound, and `protocol: pe-video-text` or `pe-audio-text` make
+    models for prompts. Scores are cosines; its own logits are not normalised.
 - Proxies have `media.size_px` (224) pixels on the short side. A model that wants more enlarges
   them; set `media.size_px` to its size for the best it can do.
 - Prompts longer than the model reads are embedded as far as it reads them; their rows say so.

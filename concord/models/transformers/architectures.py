@@ -1,0 +1,169 @@
+"""What this family has to know of each architecture; light to import.
+
+An architecture has the name that its `config.json` gives as `model_type`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from concord.errors import UserError, did_you_mean
+from concord.models.base import Modality, ModelSpec
+
+Sees = Literal["frames", "clip", "video"]
+"""How pictures of a clip go in: one by one; together; together, through a video processor."""
+PICTURES: tuple[Modality, ...] = ("video", "image", "text")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture: what it embeds, and where its configuration has the embedding's size.
+
+    `heads` are the choices of a network that has a text head for each other modality, by the name
+    that the protocol's option `heads` has; the first is the default.
+    """
+
+    name: str
+    modalities: tuple[Modality, ...]
+    dim_keys: tuple[str, ...] = ("projection_dim",)
+    dim: int = 512
+    sees: Sees = "frames"
+    heads: Mapping[str, tuple[Modality, ...]] | None = None
+    full_length_texts: bool = False
+
+    @property
+    def files(self) -> set[Modality]:
+        """The modalities that are read from files."""
+        return set(self.modalities) - {"text"}
+
+    @property
+    def reads(self) -> Literal["proxies", "originals"]:
+        """Originals where proxies and waves lack what is needed: 48 kHz of CLAP, 336 px of PE."""
+        return "originals" if "audio" in self.modalities or self.sees == "video" else "proxies"
+
+    def own_dim(self, config: Mapping[str, Any]) -> int:
+        """The embedding's size by a checkpoint's configuration, which may omit defaults."""
+        for key in self.dim_keys:
+            value: Any = config
+            for part in key.split("."):
+                value = (value or {}).get(part)
+            if value:
+                return int(value)
+        return self.dim
+
+
+_SIGLIP = ("text_config.projection_size", "text_config.hidden_size")
+_TEXT = ("text_config.hidden_size",)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture("clip", PICTURES),
+        Architecture("siglip", PICTURES, _SIGLIP, 768, full_length_texts=True),
+        Architecture("siglip2", PICTURES, _SIGLIP, 768, full_length_texts=True),
+        Architecture("chinese_clip", PICTURES),
+        Architecture("altclip", PICTURES, dim=768),
+        Architecture("xclip", ("video", "text"), sees="clip"),
+        Architecture("clap", ("audio", "text")),
+        Architecture("pe_video", ("video", "text"), _TEXT, 1024, sees="video"),
+        Architecture("pe_audio", ("audio", "text"), _TEXT, 1024),
+        Architecture(
+            "pe_audio_video",
+            ("video", "audio", "text"),
+            _TEXT,
+            1024,
+            sees="video",
+            heads={
+                "audio_video": ("video", "audio"),
+                "video_text": ("video", "text"),
+                "audio_text": ("audio", "text"),
+            },
+        ),
+    )
+}
+
+
+def completed(spec: ModelSpec, expected: str | None, wanted_frames: int | None) -> ModelSpec:
+    """The spec with what its architecture and its folder's configuration say.
+
+    `expected` is the architecture of the catalogue's entry, `wanted_frames` the configuration's
+    `frames`. Raises UserError, with the configuration key, where they do not fit the checkpoint.
+    """
+    config = _json(Path(spec.checkpoint) / "config.json") if spec.checkpoint else {}
+    architecture = _architecture(spec, config, expected)
+    frames = _own_frames(spec, config)
+    if architecture.sees == "clip" and frames and wanted_frames not in (None, frames):
+        raise UserError(
+            f"models.{spec.name}.frames: {wanted_frames}, but this checkpoint takes exactly "
+            f"{frames}; remove the key"
+        )
+    return replace(
+        spec,
+        architecture=architecture.name,
+        modalities=_modalities(spec, architecture),
+        dim=architecture.own_dim(config) if config else spec.dim,
+        reads=architecture.reads,
+        frames=wanted_frames or frames or spec.frames,
+    )
+
+
+def _architecture(spec: ModelSpec, config: dict[str, Any], expected: str | None) -> Architecture:
+    key = f"models.{spec.name}.{'checkpoint' if config else 'architecture'}"
+    if config and spec.architecture:
+        raise UserError(f"models.{spec.name}.architecture: the folder says it; remove the key")
+    found = config.get("model_type") or spec.architecture
+    if found is None:
+        raise UserError(
+            f"{key}: needed for weights of a hub that are not in the catalogue: the `model_type` "
+            f"of their config.json, one of {', '.join(ARCHITECTURES)}"
+        )
+    if found not in ARCHITECTURES:
+        raise UserError(
+            f"{key}: no support for the architecture {found!r}"
+            f"{did_you_mean(found, ARCHITECTURES)}; supported: {', '.join(ARCHITECTURES)}"
+        )
+    if config and expected and found != expected:
+        raise UserError(
+            f"{key}: {spec.checkpoint} is of the architecture {found!r}, expected {expected!r}; "
+            "set `entry: transformers`, or name another folder"
+        )
+    if "PeAudioFrameLevelModel" in (config.get("architectures") or ()):
+        raise UserError(
+            f"{key}: {spec.checkpoint} embeds every frame of a sound, not the sound as a whole; "
+            "use a checkpoint of PeAudioModel or PeAudioVideoModel"
+        )
+    return ARCHITECTURES[found]
+
+
+def _modalities(spec: ModelSpec, architecture: Architecture) -> tuple[Modality, ...]:
+    """What the chosen heads embed."""
+    chosen = spec.options.get("heads")
+    if architecture.heads is None and chosen is None:
+        return architecture.modalities
+    if architecture.heads is None:
+        raise UserError(
+            f"models.{spec.name}.protocol: it is for PE-AV only, and this model is "
+            f"{architecture.name!r}; remove the key"
+        )
+    return architecture.heads[chosen] if chosen else next(iter(architecture.heads.values()))
+
+
+def _own_frames(spec: ModelSpec, config: dict[str, Any]) -> int | None:
+    """Frames that the checkpoint in a folder takes; None where it takes any number."""
+    if config.get("model_type") == "xclip":
+        return int((config.get("vision_config") or {}).get("num_frames", 8))
+    if not spec.checkpoint:
+        return None
+    folder = Path(spec.checkpoint)
+    nested = _json(folder / "processor_config.json").get("video_processor") or {}
+    own = nested or _json(folder / "video_preprocessor_config.json")
+    return int(own["num_frames"]) if own.get("num_frames") else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content

@@ -176,20 +176,26 @@ def _fit_all(
 ) -> tuple[HeldOut, str | None]:
     """Scores of all clips, each from the folds without it; and what is to be said of the fits."""
     from joblib import Parallel, delayed
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     folds = np.unique(problem.fold)
-    fits = Parallel(n_jobs=min(threads, len(folds)))(
-        delayed(fit_predict)(
-            name,
-            problem.features[problem.fold != fold],
-            label[problem.fold != fold],
-            problem.features[problem.fold == fold],
-            n_labels=len(problem.names),
-            standardise=probes["standardise"],
-            seed=statistics["seed"],
+    fit = delayed(fit_predict)
+    # One thread of linear algebra a fold, so that the number of cores changes nothing.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fits = Parallel(n_jobs=min(threads, len(folds)), prefer="threads")(
+            fit(
+                name,
+                problem.features[problem.fold != fold],
+                label[problem.fold != fold],
+                problem.features[problem.fold == fold],
+                n_labels=len(problem.names),
+                standardise=probes["standardise"],
+                seed=statistics["seed"],
+            )
+            for fold in folds
         )
-        for fold in folds
-    )
     scores = np.empty((len(label), len(problem.names)))
     for fold, (found, _) in zip(folds, fits, strict=True):
         scores[problem.fold == fold] = found
@@ -216,13 +222,10 @@ def fit_predict(
     """Scores [M, K] of the clips `test` [M, dim] after training on `train` [N, dim].
 
     Probabilities, or signed distances for the svm; -inf for labels that are not in `label`. The
-    second value says whether the fit converged. One BLAS thread, so that the number of cores
-    changes nothing.
+    second value says whether the fit converged.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
 
     steps = [StandardScaler()] if standardise else []
     pipeline = make_pipeline(*steps, _classifier(name, seed))
@@ -231,16 +234,14 @@ def fit_predict(
     if len(known) == 1:
         scores[:, known] = 0
         return scores, True
-    with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        pipeline.fit(train.astype(np.float64), label)
-        if name == "svm":
-            found = pipeline.decision_function(test.astype(np.float64))
-            found = np.stack([-found, found], axis=1) if found.ndim == 1 else found
-        else:
-            found = pipeline.predict_proba(test.astype(np.float64))
+    pipeline.fit(train.astype(np.float64), label)
+    if name == "svm":
+        found = pipeline.decision_function(test.astype(np.float64))
+        found = np.stack([-found, found], axis=1) if found.ndim == 1 else found
+    else:
+        found = pipeline.predict_proba(test.astype(np.float64))
     scores[:, known] = found
-    return scores, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+    return scores, bool(np.max(pipeline[-1].n_iter_) < MAX_ITERATIONS[name])
 
 
 def _classifier(name: str, seed: int) -> Any:

@@ -20,6 +20,7 @@ from concord.mini import DEMO_VERSION
 from concord.models.catalogue import backend_sources, backend_version, backends
 from concord.report import versions as report
 from concord.scores import synchrony
+from concord.scores import versions as features
 from concord.scores.tasks import TASK_INFO
 from concord.training import MINI_VERSION
 
@@ -99,6 +100,21 @@ HELD = [
         if info.name != "features"
     ),
     Held(
+        "features/quality",
+        features.QUALITY_VERSION,
+        "concord/scores/versions.py",
+        sources("scores", "quality.py", "inputs.py"),
+    ),
+    Held(
+        "features/probes",
+        features.PROBES_VERSION,
+        "concord/scores/versions.py",
+        (
+            *sources("scores", "probes.py", "classification.py", "distributions.py", "labelled.py"),
+            *GATHERED,
+        ),
+    ),
+    Held(
         "report/tables",
         report.TABLES_VERSION,
         REPORT,
@@ -108,6 +124,7 @@ HELD = [
                 "aggregate.py",
                 "comparisons.py",
                 "metrics.py",
+                "probes.py",
                 "results.py",
                 "spreadsheet.py",
             ),
@@ -121,6 +138,12 @@ HELD = [
         sources("report", "exports.py", "features.py", "pairs.py", "results.py"),
     ),
     Held(
+        "report/projections",
+        report.PROJECTIONS_VERSION,
+        REPORT,
+        (*sources("report", "projections.py"), *sources("scores", "labelled.py"), *GATHERED),
+    ),
+    Held(
         "report/page",
         report.REPORT_VERSION,
         REPORT,
@@ -128,11 +151,15 @@ HELD = [
             *sources(
                 "report",
                 "page.py",
+                "checks.py",
+                "confusion.py",
+                "featured.py",
                 "figures.py",
                 "gallery.py",
                 "media.py",
                 "metrics.py",
                 "missing.py",
+                "scatter.py",
                 "verdicts.py",
             ),
             *sources("report/templates", *TEMPLATES),

@@ -3,9 +3,23 @@
 Needs: everything that was scored. Leaves: <results>/tables/, exports/, report/, provenance.json.
 """
 
-from concord.report.versions import EXPORTS_VERSION, REPORT_VERSION, TABLES_VERSION
+from concord.report.versions import (
+    EXPORTS_VERSION,
+    PROJECTIONS_VERSION,
+    REPORT_VERSION,
+    TABLES_VERSION,
+)
+from concord.tables import ALL_FEATURES
 
+PROJECTED = {
+    "audio": True,
+    "collections": {"__all__": {"label"}},
+    "probes": {"labels"},
+    "statistics": {"seed"},
+    "report": {"projections", "projected_clips"},
+}
 TABLES = ["summary", "comparisons", "status", "clips", "media", "scores", "retrieval"]
+TABLES += list(ALL_FEATURES)
 
 
 rule aggregate_tables:
@@ -30,6 +44,28 @@ rule aggregate_tables:
         | {"version": TABLES_VERSION},
     script:
         "../scripts/aggregate_tables.py"
+
+
+rule project_features:
+    """Lay the features of one model and modality out in two dimensions."""
+    input:
+        lambda w: LAYOUT.features(w.model, w.modality, map(planned, CONFIG.collections)),
+    output:
+        projections="<results>/projections/{model}/{modality}.parquet",
+    log:
+        "<results>/logs/project_features/{model}.{modality}.log",
+    benchmark:
+        "<results>/benchmarks/project_features/{model}.{modality}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=lambda w, input: 4000 + 4 * int(input.size_mb),
+        runtime=120,
+    params:
+        protocol=CONFIG.model_dump(mode="json", include=PROJECTED)
+        | {"version": PROJECTIONS_VERSION},
+    script:
+        "../scripts/project_features.py"
 
 
 rule export_formats:
@@ -58,6 +94,7 @@ rule render_report:
     """Write the page, with the clips it shows beside it."""
     input:
         "<results>/tables/summary.parquet",
+        lambda w: LAYOUT.projections(map(planned, CONFIG.collections)),
     output:
         directory("<results>/report/media"),
         page="<results>/report/index.html",

@@ -9,11 +9,13 @@ import numpy as np
 
 from concord.config import Config
 from concord.protocol import digest, protocol_id
+from concord.report.results import Results
 from concord.tables import (
     CLIPS,
     EMBEDDINGS,
     MEDIA,
     PLAN,
+    QUALITY,
     RETRIEVAL,
     SCORES,
     write_table,
@@ -40,16 +42,21 @@ def make_results(
     prompts: bool = True,
     media: bool = False,
     scored: bool = True,
+    labels: int = 0,
     **options: Any,
 ) -> Config:
     """A configuration and the tables of `count` clips a collection; one prompt has no clip.
 
-    `media` also makes proxies and waves; `scored` false skips every score.
+    `media` also makes proxies and waves; `scored` false skips every score; with `labels`, clips
+    have one of so many, and their features tell which.
     """
+    given = {"label": "parent"} if labels else {}
     config = Config.model_validate(
         {
             "results": folder / "results",
-            "collections": {name: str(folder / name / "videos") for name in collections},
+            "collections": {
+                name: {"path": str(folder / name / "videos"), **given} for name in collections
+            },
             "prompts": {"world": str(folder / "prompts.json")} if prompts else {},
             "models": {"mini": {"checkpoint": str(folder / "weights.safetensors")}},
             "statistics": {"bootstrap": 200},
@@ -65,8 +72,19 @@ def make_results(
     if media:
         _make_clip(folder)
     for seed, name in enumerate(collections):
-        _Collection(config, folder, name, count, prompts, media, scored, seed).write()
+        _Collection(config, folder, name, count, prompts, media, scored, labels, seed).write()
+    _check(config)
     return config
+
+
+def _check(config: Config) -> None:
+    """The quality tables of all embeddings: nothing is wrong."""
+    layout = Results(config).layout
+    for path in {path for name in config.collections for path in layout.quality(name)}:
+        model, modality = path.parts[-3:-1]
+        row = {"model": model, "modality": modality, "source": path.stem, "check": "zero",
+               "status": "ok", "n": 22, "count": 0, "value": 0.0, "limit": 0.0}  # fmt: skip
+        write_table(path, QUALITY, [row])
 
 
 class _Collection:
@@ -81,6 +99,7 @@ class _Collection:
         prompts: bool,
         media: bool,
         scored: bool,
+        labels: int,
         seed: int,
     ) -> None:
         self.config, self.folder, self.name, self.prompts = config, folder, name, prompts
@@ -93,6 +112,11 @@ class _Collection:
         self.video = (share * texts + (1 - share) * rng.normal(size=texts.shape)).astype("f4")
         self.audio = (share * texts + (1 - share) * rng.normal(size=texts.shape)).astype("f4")
         self.texts = texts.astype("f4")
+        self.labels = [f"label {i % labels:02d}" if labels else None for i in range(count)]
+        if labels:
+            centres = 2 * np.random.default_rng(98).normal(size=(labels, DIM)).astype("f4")
+            self.video += centres[np.arange(count) % labels]
+            self.audio += centres[np.arange(count) % labels]
         self.offsets = rng.normal(800 if name == "late" else 0, 40, count)
 
     def prompt(self, i: int) -> str | None:
@@ -142,6 +166,7 @@ class _Collection:
                     "audio_prompt": self.prompt(i),
                     "status": "ok",
                     "prompt_status": "ok" if self.prompts else None,
+                    "label": self.labels[i],
                 }
                 for i in members
             ]

@@ -5,6 +5,8 @@ from typing import Literal
 
 from concord.scores.tasks import task_info
 
+PROBES = {"logistic": "Logistic regression", "svm": "Linear SVM", "mlp": "Network, one layer"}
+
 # Retrieval metrics of a query, and the column that holds their control under shuffled pairs.
 RETRIEVAL_METRICS: dict[str, str | None] = {
     "recall_at_1": "shuffled_recall_at_1",
@@ -54,6 +56,14 @@ _METRICS = {
     ),
     "recall_at_5": Metric("R@5", "higher", 3, "", "The same among the first five."),
     "recall_at_10": Metric("R@10", "higher", 3, "", "The same among the first ten."),
+    "accuracy": Metric("accuracy", "higher", 3, "", "Share of clips that are told right."),
+    "balanced_accuracy": Metric(
+        "balanced accuracy", "higher", 3, "", "The same, with every label counting alike."
+    ),
+    "roc_auc": Metric(
+        "ROC-AUC", "higher", 3, "",
+        "Chance that a clip of a label scores higher for it than one of another label.",
+    ),
     "rank": Metric("rank", "lower", 1, "", "Place of the first right answer; 1 is best."),
 }  # fmt: skip
 

@@ -15,12 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from concord.config import Config
 from concord.files import write_text
-from concord.report import figures, missing
+from concord.report import featured, figures, missing
+from concord.report.checks import Checks, examples
 from concord.report.gallery import Gallery
 from concord.report.metrics import Metric, metric
 from concord.report.verdicts import Duel, Verdict, duels, verdict
-from concord.scores.tasks import task_info
-from concord.tables import read_metadata
+from concord.scores.tasks import WORDS, task_info
+from concord.tables import REASONS, read_metadata
 
 Row = dict[str, Any]
 COMPARED = 300  # rows of comparisons that the page shows
@@ -39,7 +40,9 @@ def render(config: Config, tables: Path, output: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters["metric"] = metric
+    environment.filters["examples"] = examples
     environment.filters["p_value"] = show_p
+    environment.filters["modality"] = lambda modality: WORDS[modality].capitalize()
     environment.filters["task_name"] = lambda task: task_info(task).title
     page = environment.get_template("page.html.jinja").render(page=Page(config, tables, output))
     write_text(output, page)
@@ -198,6 +201,30 @@ class Page:
     def missing(self) -> missing.Missing:
         """What is not there, and why."""
         return missing.Missing(self._frame("status"), self.collections)
+
+    @cached_property
+    def features(self) -> list[featured.Card]:
+        """Pictures and probes of the features; none unless the task was asked for."""
+        if "features" not in self.config.tasks:
+            return []
+        frames = {name: self._frame(name) for name in featured.TABLES}
+        return list(featured.cards(self.config, frames))
+
+    @cached_property
+    def checks(self) -> Checks:
+        """What the quality checks found."""
+        return Checks(self._rows("quality"))
+
+    @cached_property
+    def restricted(self) -> dict[str, str]:
+        """Licences of the models that are not cleared for commercial use."""
+        models = self.provenance.get("models", {})
+        return {n: m["licence"] for n, m in models.items() if not m["commercial"]}
+
+    @staticmethod
+    def meaning(reason: str) -> str:
+        """What a reason means."""
+        return REASONS[reason]
 
     @cached_property
     def gallery(self) -> Gallery:

@@ -5,4 +5,5 @@ They are parameters of the rules, so that changed code runs again.
 
 TABLES_VERSION = 1
 EXPORTS_VERSION = 2
-REPORT_VERSION = 1
+PROJECTIONS_VERSION = 1
+REPORT_VERSION = 2

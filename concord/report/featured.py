@@ -1,0 +1,211 @@
+"""The page's section on features: pictures, what probes tell, and how labels differ."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from concord.config import Config
+from concord.models.base import MODALITIES
+from concord.report import figures, scatter
+from concord.report.confusion import Confusion, confusions
+from concord.report.metrics import PROBES
+from concord.report.missing import records
+from concord.report.projections import ALL
+from concord.tables import PROJECTIONS, read_metadata, read_table
+
+Row = dict[str, Any]
+Frames = Mapping[str, pd.DataFrame]
+
+METHODS = {"pca": "Principal components", "tsne": "t-SNE", "umap": "UMAP"}
+SPREADS = {"norm": "Length of the features", "centre_cosine": "Cosine with the label's mean"}
+TABLES = ("probes", "predictions", "confusion", "feature_distributions")
+CLOSEST = 10  # pairs of labels whose distances are shown
+DIMENSIONS = 3  # that are named where two labels differ most
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture by one method, or why there is none."""
+
+    title: str
+    picture: scatter.Picture | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How one number of the clips spreads in each group."""
+
+    title: str
+    axis: figures.Axis
+    outlines: list[figures.Histogram | None]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One classifier: its rows by metric, all folds together."""
+
+    title: str
+    found: dict[str, Row]
+
+    @property
+    def row(self) -> Row:
+        """Any of the rows: they share what they rest on."""
+        return next(iter(self.found.values()))
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far two labels are apart, and the dimensions in which they differ most."""
+
+    label: str
+    other: str
+    centroid: float | None
+    frechet: float | None
+    dimensions: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The clips of one collection, or of all (`collection` is None), and what is known of them."""
+
+    collection: str | None
+    counts: Row
+    drawn: list[scatter.Group]
+    pictures: list[Shown]
+    spreads: list[Spread]
+    probes: list[Probe]
+    confusions: list[Confusion]
+    distances: list[Distance]
+
+    @property
+    def told(self) -> list[scatter.Group]:
+        """The groups that are told apart."""
+        return [group for group in self.drawn if group.colour is not None]
+
+    @property
+    def closest(self) -> list[Distance]:
+        """The closest pairs of labels."""
+        return self.distances[:CLOSEST]
+
+
+@dataclass(frozen=True)
+class Card:
+    """The features of one model and modality."""
+
+    model: str
+    modality: str
+    scopes: list[Scope]
+
+
+def cards(config: Config, frames: Frames) -> Iterator[Card]:
+    """A card for every model and modality with pictures or probes, in the configured order.
+
+    `frames` are TABLES of the tables' folder, by name; the pictures' points are read here.
+    """
+    for model in config.models:
+        for modality in MODALITIES:
+            path = config.results / "projections" / model / f"{modality}.parquet"
+            own = {
+                name: rows[(rows["model"] == model) & (rows["modality"] == modality)]
+                for name, rows in frames.items()
+            }
+            scopes = list(_scopes(config, path, own))
+            if scopes:
+                yield Card(model, modality, scopes)
+
+
+def _scopes(config: Config, path: Path, frames: Frames) -> Iterator[Scope]:
+    points, notes = pd.DataFrame(columns=PROJECTIONS.names), dict[str, Row]()
+    if config.report.projections and path.exists():
+        points = read_table(path, PROJECTIONS).to_pandas()
+        notes = read_metadata(path)["scopes"]
+    for scope in (*config.collections, ALL):
+        if scope in notes or (frames["probes"]["scope"] == scope).any():
+            own = {name: rows[rows["scope"] == scope] for name, rows in frames.items()}
+            found = points[points["scope"] == scope]
+            yield _scope(config, scope, found, notes.get(scope, {}), own)
+
+
+def _scope(config: Config, scope: str, points: pd.DataFrame, note: Row, frames: Frames) -> Scope:
+    clips = points.drop_duplicates(["collection", "clip_id"])
+    order = [*config.collections] if scope == ALL else []
+    order += sorted({*clips["label"]} - {*order})
+    drawn = scatter.groups(clips["label"], order)
+    told = [group.name for group in drawn if group.colour is not None]
+    return Scope(
+        None if scope == ALL else scope,
+        note,
+        drawn,
+        [
+            _shown(method, how, points[points["method"] == method], drawn)
+            for method, how in note.get("methods", {}).items()
+        ],
+        list(_spreads(clips, frames["predictions"], told)) if told else [],
+        _probes(frames["probes"]),
+        confusions(frames["confusion"]),
+        _distances(frames["feature_distributions"]),
+    )
+
+
+def _shown(method: str, note: Row, points: pd.DataFrame, drawn: Sequence[scatter.Group]) -> Shown:
+    if "reason" in note:
+        return Shown(METHODS[method], None, note["reason"])
+    told = ", ".join(f"{name} {value:g}" for name, value in note.items() if name != "explained")
+    if "explained" in note:
+        shares = " + ".join(f"{100 * share:.1f}" for share in note["explained"])
+        told = f"{shares} % of the variance"
+    return Shown(METHODS[method], scatter.picture(points, drawn), told)
+
+
+def _spreads(
+    clips: pd.DataFrame, predictions: pd.DataFrame, told: Sequence[str]
+) -> Iterator[Spread]:
+    for name, title in SPREADS.items():
+        yield _spread(title, clips[["label", name]].set_axis(["label", "value"], axis=1), told)
+    if len(told) == 2:
+        scored = predictions[predictions["status"] == "ok"]
+        for probe, rows in scored.groupby("probe", sort=False):
+            values = rows[["label", "score"]].set_axis(["label", "value"], axis=1)
+            title = f"{PROBES.get(str(probe), probe)}, held out: {max(told)}"
+            yield _spread(title, values, told)
+
+
+def _spread(title: str, values: pd.DataFrame, told: Sequence[str]) -> Spread:
+    known = values.dropna()
+    axis = figures.Axis.over(known["value"])
+    by_label = [known.loc[known["label"] == name, "value"].to_numpy(float) for name in told]
+    return Spread(title, axis, figures.histograms(axis, by_label))
+
+
+def _probes(rows: pd.DataFrame) -> list[Probe]:
+    whole = rows[rows["fold"].isna()]
+    return [
+        Probe(PROBES.get(str(name), str(name)), {row["metric"]: row for row in records(found)})
+        for name, found in whole.groupby("probe", sort=False)
+    ]
+
+
+def _distances(rows: pd.DataFrame) -> list[Distance]:
+    """Pairs of labels, the closest first."""
+    known = rows[(rows["status"] == "ok") & rows["other"].notna()]
+    found = []
+    for (label, other), part in known.groupby(["label", "other"], sort=False):
+        values = part[part["dimension"].isna()].set_index("statistic")["value"]
+        ranked = part.dropna(subset="dimension").sort_values(
+            "value", key=lambda value: -value.abs(), kind="stable"
+        )
+        dimensions = ranked.head(DIMENSIONS)[["dimension", "value"]].itertuples(index=False)
+        found.append(
+            Distance(
+                str(label),
+                str(other),
+                values.get("centroid_distance"),
+                values.get("frechet_distance"),
+                [(int(dimension), float(value)) for dimension, value in dimensions],
+            )
+        )
+    return sorted(found, key=lambda d: (d.frechet is None, d.frechet, d.centroid))

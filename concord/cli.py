@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="configuration file")]
+Inputs = Annotated[list[str] | None, typer.Option(metavar="FILE", help="may be repeated")]
+Checkpoint = Annotated[str | None, typer.Option(metavar="PATH", help="local weights")]
 DEFAULT = Path("config.yaml")
 
 
@@ -111,6 +113,54 @@ def retry(
     from concord.commands import retry
 
     retry.run(config, stage, reason or [], everything, yes)
+
+
+@app.command()
+def score(
+    video: Inputs = None,
+    audio: Inputs = None,
+    image: Inputs = None,
+    depth: Inputs = None,
+    thermal: Inputs = None,
+    imu: Inputs = None,
+    text: Annotated[list[str] | None, typer.Option(help="a text; may be repeated")] = None,
+    model: Annotated[str, typer.Option(help="entry of the catalogue")] = "imagebind",
+    protocol: Annotated[str | None, typer.Option(help="named protocol of its family")] = None,
+    checkpoint: Checkpoint = None,
+    sha256: Annotated[str | None, typer.Option(help="expected digest of the weights")] = None,
+    architecture: Annotated[str | None, typer.Option(help="name in its family's terms")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="tag or repository of weights")] = None,
+    frames: Annotated[int | None, typer.Option(help="frames taken from a clip")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Score how well a few files and texts agree, without a workflow."""
+    from concord.commands import score
+
+    score.run(
+        {
+            "video": video or [],
+            "audio": audio or [],
+            "text": text or [],
+            "image": image or [],
+            "depth": depth or [],
+            "thermal": thermal or [],
+            "imu": imu or [],
+        },
+        {
+            "protocol": protocol,
+            "checkpoint": checkpoint,
+            "sha256": sha256,
+            "architecture": architecture,
+            "pretrained": pretrained,
+            "frames": frames,
+            "precision": precision,
+            "device": device,
+        },
+        model,
+        as_json,
+    )
 
 
 @app.command()

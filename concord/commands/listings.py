@@ -9,8 +9,8 @@ from concord.scores.tasks import OTHER_PAIRS, TASK_INFO
 def run_models() -> None:
     """Print the catalogue of models, and the named protocols under it."""
     words = {"commercial": "commercial use", "memory_mb": "memory (MB)", "tried": "ran with"}
-    columns = ("name", "modalities", "dim", "licence", "commercial", "memory_mb", "tried")
-    columns = (*columns, "verified")
+    columns = ["name", "modalities", "dim", "licence", "commercial", "memory_mb", "tried"]
+    columns += ["verified"]
     print_table(
         [words.get(column, column) for column in columns],
         ([row[column] for column in columns] for row in catalogue.rows()),

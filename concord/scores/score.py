@@ -43,7 +43,7 @@ def score(
     data = {m: read_embeddings(embeddings.get(m, ()), m) for m in used}
     model = check_same_model(list(data.values()))
     gate = dict(audio) if audio and "audio" in used else None
-    protocol = _protocol(task, data, gate)
+    protocol = score_protocol(task, data, gate)
     rows = read_clips(clips)
     if task == "retrieval":
         protocol["seed"] = seed
@@ -68,9 +68,13 @@ def score(
     )
 
 
-def _protocol(
+def score_protocol(
     task: str, data: Mapping[Modality, Embeddings], gate: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    """What decides a task's scores: embeddings by modality, and the gate where there is sound.
+
+    Raises UserError when the embeddings come from different weights.
+    """
     weights = check_same_weights(list(data.values()))
     return {
         "task": task,

@@ -94,14 +94,16 @@ class ImageBindEmbedder:
 
 
 def _compile(network: ImageBind, name: str, device: torch.device) -> None:
-    """Compile the trunks, and run each once, so that a missing compiler shows here."""
+    """Compile the blocks, whose code is one, and run each trunk, so that a fault shows here."""
     try:
         for trunk in network.modality_trunks:
-            network.modality_trunks[trunk].compile()
+            for block in network.blocks(trunk):
+                block.compile(dynamic=True)
             with torch.inference_mode():
                 network(trunk, network.example(trunk, device))
     except Exception as error:
+        said = " ".join(str(error).split())[:200]
         raise UserError(
-            f"models.{name}.compile: torch.compile fails here ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); install a C++ compiler, or set it to false"
+            f"models.{name}.compile: torch.compile fails here ({type(error).__name__}: {said}); "
+            "install a C++ compiler, or set it to false"
         ) from error

@@ -194,13 +194,17 @@ class ImageBind(nn.Module):
             return torch.arange(TEXT_LENGTH, device=device)[None]
         return torch.zeros(1, CUTS[trunk].channels, *CUTS[trunk].size, device=device)
 
+    def blocks(self, trunk: str) -> nn.ModuleList:
+        """The blocks of a trunk."""
+        return cast(Trunk, self.modality_trunks[trunk]).blocks
+
     def hold(self, dtype: torch.dtype) -> "ImageBind":
         """Keep the matrices in another type, so that none is cast when it is used.
 
         Embeddings of words, positions, the norms of stems and the heads stay in float32.
         """
-        for trunk in self.modality_trunks.values():
-            cast(Trunk, trunk).blocks.to(dtype)
+        for trunk in self.modality_trunks:
+            self.blocks(trunk).to(dtype)
         for stem in self.modality_preprocessors.values():
             if isinstance(stem, PatchStem):
                 stem.hold(dtype)

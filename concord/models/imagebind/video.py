@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from concord.memory import outside_memory_limit
 from concord.models.base import MediaFile
 from concord.models.imagebind.views import CROPS, SIZE_PX, crop_offsets
 from concord.models.originals import MAX_PIXELS, read_video_frames
@@ -53,20 +52,34 @@ def half_hertz_pairs(total: int, rate: Fraction) -> list[Pair]:
 def resize_bilinear(frame: np.ndarray) -> np.ndarray:
     """A frame, uint8 [H, W, 3], with a short side of 224 px: float32, not antialiased.
 
-    As torch's interpolate with align_corners=False; unchanged, still uint8, if it fits already.
-    Raises ValueError with `too_large` for a picture too long and narrow to be resized.
+    As torch's interpolate with align_corners=False, in its single precision; unchanged, still
+    uint8, if it fits already. Raises ValueError with `too_large` for a picture too long and narrow
+    to be resized.
     """
-    import cv2
-
     height, width = frame.shape[:2]
     if width < height:
-        size = SIZE_PX, _bounded(math.floor(height / width * SIZE_PX))
+        rows, columns = _bounded(math.floor(height / width * SIZE_PX)), SIZE_PX
     else:
-        size = _bounded(math.floor(width / height * SIZE_PX)), SIZE_PX
-    if size != (width, height):
-        cv2.setNumThreads(1)
-        frame = cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        rows, columns = SIZE_PX, _bounded(math.floor(width / height * SIZE_PX))
+    if (rows, columns) != (height, width):
+        above, below, down = _between(height, rows)
+        left, right, across = _between(width, columns)
+        across = across[:, None]
+        upper, lower = (
+            frame[at][:, left] * (1 - across) + frame[at][:, right] * across
+            for at in (above, below)
+        )
+        down = down[:, None, None]
+        frame = upper * (1 - down) + lower * down
     return _crops_alone(frame)
+
+
+def _between(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels of a line that each of `wanted` new ones lies between, and the second's share."""
+    scale = np.float32(length) / np.float32(wanted)
+    places = np.maximum(scale * (np.arange(wanted, dtype=np.float32) + 0.5) - 0.5, 0)
+    first = np.minimum(places.astype(np.intp), length - 1)
+    return first, np.minimum(first + 1, length - 1), places - first.astype(np.float32)
 
 
 def resize_bicubic(frame: np.ndarray) -> np.ndarray:
@@ -117,9 +130,6 @@ class VideoReader:
 
     def __call__(self, file: MediaFile) -> np.ndarray:
         """Raises ValueError as read_video_frames does."""
-        with outside_memory_limit():
-            import cv2  # noqa: F401
-
         frames = np.stack(read_video_frames(file, self._choose, self.resize))
         return frames.reshape(-1, 2, *frames.shape[1:])
 

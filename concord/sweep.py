@@ -7,6 +7,7 @@ from pathlib import Path
 from concord.clips import shards
 from concord.config import Config
 from concord.media.paths import Written
+from concord.models.base import MODALITIES
 
 _SHARD = re.compile(r"\.?(\d{4,})(?:\.[a-z]+)*")
 
@@ -22,8 +23,9 @@ def sweep(config: Config) -> None:
             continue
         planned = set(shards(config, collection))
         folders = [config.results / room / collection for room in ("media", "synchrony", "tree")]
-        folders += config.results.glob(f"embeddings/*/video/{collection}")
-        folders += config.results.glob(f"embeddings/*/audio/{collection}")
+        for modality in MODALITIES:
+            if modality != "text":  # whose folders are of prompt sets
+                folders += config.results.glob(f"embeddings/*/{modality}/{collection}")
         for folder in folders:
             if folder.is_dir() and folder.resolve().is_relative_to(root):
                 _sweep(folder, planned)

@@ -1,5 +1,6 @@
 """The rows of a collection: what becomes of every file and of every prompt without one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,9 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from concord.clips.companions import Beside, companion_table
 from concord.clips.match import Matches
-from concord.clips.sound import Sounds
+from concord.clips.pairing import Pairs
 from concord.clips.trial import cut
+from concord.models.base import Modality
 from concord.protocol import digest
 from concord.tables import CLIPS, PLAN
 
@@ -17,14 +20,19 @@ from concord.tables import CLIPS, PLAN
 @dataclass(frozen=True)
 class Described:
     """A collection as tables: `clips` (CLIPS, shards still null) and, for the processed clips in
-    the order of clip_id, `plan` (PLAN) and `members` (id, size, mtime_ns)."""
+    the order of clip_id, `plan` (PLAN) and `members` (id, size, mtime_ns).
+
+    `companions` has a row of COMPANION_FILES for each of `modalities` of each processed clip.
+    """
 
     clips: pa.Table
     plan: pa.Table
     members: pa.Table
+    modalities: list[Modality]
+    companions: pa.Table
 
 
-def eligible(found: pa.Table, sounds: Sounds) -> list[bool]:
+def eligible(found: pa.Table, sounds: Pairs) -> list[bool]:
     """Which rows of FOUND are clips, and so may have a prompt: media that is there or missing."""
     fit = pc.equal(pc.fill_null(found["reason"], "missing"), "missing")
     clips: list[bool] = pc.and_(pc.not_equal(found["kind"], "other"), fit).to_pylist()
@@ -35,17 +43,19 @@ def eligible(found: pa.Table, sounds: Sounds) -> list[bool]:
 
 def describe(
     found: pa.Table,
-    sounds: Sounds,
+    sounds: Pairs,
     matches: Matches | None,
     prompts: pa.Table,
+    beside: Mapping[Modality, Beside],
     *,
     limit: int | None,
     skip: int,
 ) -> Described:
     """Describe the files of FOUND and the prompts (PROMPTS, empty without a prompt set).
 
-    The first `skip` clips are left out. Under a `limit`, what lies beyond it (see
-    concord.clips.trial) has no row, nor do sounds that belong to a clip, which stand in its row.
+    `beside` are the clips' companions. The first `skip` clips are left out. Under a `limit`, what
+    lies beyond it (see concord.clips.trial) has no row, nor do sounds that belong to a clip, which
+    stand in its row.
     """
     matches = matches or Matches([None] * len(found), ["no_prompt"] * len(found))
     clips = eligible(found, sounds)
@@ -59,7 +69,13 @@ def describe(
     processed = pa.array(fates.processed)
     plan = _plan(_with_sounds(found, sounds), processed)
     members = found.select(["clip_id", "size", "mtime_ns"]).take(processed)
-    return Described(described, plan, members.rename_columns(["id", "size", "mtime_ns"]))
+    return Described(
+        described,
+        plan,
+        members.rename_columns(["id", "size", "mtime_ns"]),
+        list(beside),
+        companion_table(plan["clip_id"].to_pylist(), processed.to_pylist(), beside),
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,7 @@ class _Fates:
         return replace(self, kept=kept, processed=np.setdiff1d(self.processed, rows))
 
 
-def _fates(found: pa.Table, sounds: Sounds, skip: int) -> _Fates:
+def _fates(found: pa.Table, sounds: Pairs, skip: int) -> _Fates:
     """Leave out the first `skip` clips."""
     kept = np.ones(len(found), bool)
     kept[list(sounds.of.values())] = False
@@ -121,8 +137,8 @@ def _file_rows(
         "detail": found["detail"],
         "prompt_status": pa.array(unmatched, pa.string()),
         "prompt_reason": pa.array(matches.reason, pa.string()),
-        "label": pa.nulls(rows, pa.string()),
-        "group": pa.nulls(rows, pa.string()),
+        "label": _of_clips(found["label"], clips),
+        "group": _of_clips(found["group"], clips),
     }
     return pa.table(data, schema=CLIPS.schema).filter(pa.array(fates.kept))
 
@@ -134,8 +150,12 @@ def _items(
 
     Files that are no clips have none.
     """
-    own = pc.if_else(pa.array(clips, pa.bool_()), clip_ids, None)
-    return pc.coalesce(prompts["index"].take(at).cast(pa.string()), own)
+    return pc.coalesce(prompts["index"].take(at).cast(pa.string()), _of_clips(clip_ids, clips))
+
+
+def _of_clips(values: pa.ChunkedArray, clips: list[bool]) -> pa.ChunkedArray:
+    """The values of the clips, null for files that are none."""
+    return pc.if_else(pa.array(clips, pa.bool_()), values, None)
 
 
 def _prompt_rows(matches: Matches, prompts: pa.Table) -> pa.Table:
@@ -152,7 +172,7 @@ def _prompt_rows(matches: Matches, prompts: pa.Table) -> pa.Table:
     return pa.table(data, schema=CLIPS.schema).sort_by("prompt_index")
 
 
-def _with_sounds(found: pa.Table, sounds: Sounds) -> pa.Table:
+def _with_sounds(found: pa.Table, sounds: Pairs) -> pa.Table:
     """FOUND with the paths and stamps of paired sounds beside those that a manifest gives."""
     if not sounds.of:
         return found

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from concord.clips.scan import EXTENSIONS, KINDS, bare, extension_of, stem_of
+from concord.clips.files import EXTENSIONS, WITH_IMAGES, bare, extension_of, stem_of
 
 Method = Literal["column", "index", "stem"]
 
-_PATTERN = re.compile(r"(sample_|video_|audio_|)(-?[0-9]{1,18})")
+_PATTERN = re.compile(r"(sample_|video_|audio_|image_|depth_|thermal_|imu_|)(-?[0-9]{1,18})")
 _EXTENSION_RANK = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
 
 
@@ -53,8 +52,8 @@ def match_prompts(
 def index_in_name(stem: str, kind: str) -> tuple[int, int] | None:
     """The prompt index in a file stem, and the rank of the pattern it fits; None if it fits none.
 
-    The patterns, first to last: sample_%04d, sample_%d, %04d, %d, and video_%04d, video_%d for
-    video or audio_%04d, audio_%d for audio.
+    The patterns, first to last: sample_%04d, sample_%d, %04d, %d, and KIND_%04d, KIND_%d, as
+    video_0001 for video or audio_0001 for audio.
     """
     fits = _PATTERN.fullmatch(stem)
     if not fits:
@@ -116,7 +115,7 @@ def _by_stem(found: pa.Table, eligible: list[bool], prompts: pa.Table) -> Matche
     loose: dict[str, list[int]] = defaultdict(list)
     for row, label in enumerate(prompts["stem"].to_pylist()):
         if label:
-            name = bare(label) if extension_of(label).lower() in KINDS else label
+            name = bare(label) if extension_of(label).lower() in WITH_IMAGES else label
             exact[name].append(row)
             loose[composed(name)].append(row)
     matches = Matches([None] * len(found), ["no_prompt"] * len(found))
@@ -146,8 +145,7 @@ def _rows(values: list[int]) -> dict[int, int]:
 
 def _files(found: pa.Table, eligible: list[bool]) -> Iterator[tuple[int, str, str]]:
     """Row, path and kind of the eligible files."""
-    sounds = pc.equal(found["kind"], "audio").to_pylist()
-    rows = zip(found["path"].to_pylist(), sounds, eligible, strict=True)
-    for at, (path, sound, ok) in enumerate(rows):
+    rows = zip(found["path"].to_pylist(), found["kind"].to_pylist(), eligible, strict=True)
+    for at, (path, kind, ok) in enumerate(rows):
         if ok:
-            yield at, path, "audio" if sound else "video"
+            yield at, path, kind

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,7 +19,15 @@ from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text_if_changed
 from concord.models.base import Modality
-from concord.tables import CLIPS, PLAN, TEXTS, Table, read_table, write_table_if_changed
+from concord.tables import (
+    CLIPS,
+    COMPANION_FILES,
+    PLAN,
+    TEXTS,
+    Table,
+    read_table,
+    write_table_if_changed,
+)
 
 
 def plan(config: Config) -> dict[str, list[str]]:
@@ -107,7 +116,12 @@ def _read_names(path: Path) -> list[Any]:
 def _write_clips(config: Config, name: str, described: Described) -> list[str]:
     folder = config.results / "clips" / name
     shard = assign(folder / "ledger.parquet", described.members, config.clips.shard_size)
-    names = _write_shards(folder, PLAN, described.plan, shard)
+    names = _write_shards(folder / "plan", PLAN, described.plan, shard)
+    write_text_if_changed(folder / "shards.json", json.dumps(names) + "\n")
+    modalities = described.modalities
+    parts = pa.array(np.repeat(shard.to_numpy(), len(modalities)))
+    _write_shards(folder / "companions", COMPANION_FILES, described.companions, parts)
+    write_text_if_changed(folder / "companions.json", json.dumps(modalities) + "\n")
     write_table_if_changed(folder / "clips.parquet", CLIPS, _with_shards(described, shard))
     return names
 
@@ -125,11 +139,12 @@ def _write_texts(config: Config, name: str, data: pa.Table) -> None:
     zeros = pa.repeat(pa.scalar(0, pa.int64()), len(data))
     members = pa.table({"id": data["text_id"], "size": zeros, "mtime_ns": zeros})
     shard = assign(folder / "ledger.parquet", members, config.clips.shard_size)
-    _write_shards(folder, TEXTS, data, shard)
+    names = _write_shards(folder / "plan", TEXTS, data, shard)
+    write_text_if_changed(folder / "shards.json", json.dumps(names) + "\n")
 
 
 def _write_shards(folder: Path, table: Table, rows: pa.Table, shard: pa.Array) -> list[str]:
-    """One plan file a shard; `shard` has the number of each row's. Returns the names."""
+    """One file a shard in the folder; `shard` has the number of each row's. Returns the names."""
     order = pc.sort_indices(shard)  # stable: rows keep their order within a shard
     rows, shard = rows.take(order), shard.take(order)
     runs = pc.value_counts(shard).to_pylist()
@@ -137,10 +152,9 @@ def _write_shards(folder: Path, table: Table, rows: pa.Table, shard: pa.Array) -
     for run in runs:
         names.append(f"{run['values']:04d}")
         part = rows.slice(start, run["counts"])
-        write_table_if_changed(folder / "plan" / f"{names[-1]}.parquet", table, part)
+        write_table_if_changed(folder / f"{names[-1]}.parquet", table, part)
         start += run["counts"]
-    write_text_if_changed(folder / "shards.json", json.dumps(names) + "\n")
-    for path in (folder / "plan").glob("*.parquet"):
+    for path in folder.glob("*.parquet"):
         if path.stem not in names:
             path.unlink()
     return names

@@ -2,196 +2,124 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from stat import S_ISREG
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from concord.clips.prompts import read_indices
-from concord.clips.records import Records, read_records, shown
+from concord.clips.files import (
+    COMPANION_EXTENSIONS,
+    FOUND,
+    KINDS,
+    WITH_IMAGES,
+    Files,
+    absolute,
+    bare,
+    below,
+)
+from concord.clips.manifest import LABELS, read_manifest
 from concord.config import Collection
 from concord.errors import UserError
-
-# In each list, the first extension that exists wins when files compete for a prompt.
-VIDEO = (
-    *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".flv", ".wmv", ".ts", ".m4v", ".mpg", ".mpeg"),
-    *(".gif", ".mts", ".m2ts", ".m2v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".asf", ".f4v"),
-)
-AUDIO = (
-    *(".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus", ".aac", ".wma", ".aif", ".aiff", ".oga"),
-    *(".weba", ".mka", ".ac3", ".amr", ".au", ".caf", ".wv"),
-)
-EXTENSIONS = VIDEO + AUDIO
-KINDS = dict.fromkeys(VIDEO, "video") | dict.fromkeys(AUDIO, "audio")
-SOUND_FOLDER = "audio"
+from concord.models.base import COMPANIONS, Modality
 
 Identity = tuple[int, int]
 """Device and inode of a folder, whatever path or link leads to it."""
 
-FOUND = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("path", pa.string()),  # absolute
-        ("kind", pa.string()),  # video, audio or other
-        ("home", pa.string()),  # separate sound: the clip_id, without extension, it would suit
-        ("size", pa.int64()),
-        ("mtime_ns", pa.int64()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("index", pa.int64()),  # what a manifest says
-        ("audio_path", pa.string()),
-        ("audio_stamp", pa.string()),  # size and modification time of audio_path
-    ]
-)
+SOUND_FOLDER = "audio"
 
 
-def scan(collection: Collection, results: Path | None = None) -> pa.Table:
+def scan(
+    collection: Collection, results: Path | None = None, companions: Sequence[Modality] = ()
+) -> pa.Table:
     """Every file of a collection as FOUND, in the order of clip_id; folders are read once.
 
+    `companions` are the modalities wanted from files beside the clips. If they have images, those
+    in the collection's folders are clips too, unless they have a folder of their own.
     Symbolic links are followed. Hidden folders are not entered, nor is a folder inside itself, nor
     the folder of results. Raises UserError for a manifest that cannot be read; folders must exist.
     """
-    closed = [_identity(results)] if results and results.exists() else []
+    closed = _closed(results)
     roots = [absolute(path) for path in collection.path]
-    sound = absolute(collection.audio) if collection.audio else None
-    sound = None if sound in roots else sound
+    apart = _folders_apart(collection) - set(roots)
+    kinds = WITH_IMAGES if "image" in companions and not collection.image else KINDS
     tables = []
     for root, prefix in zip(roots, _prefixes(roots), strict=True):
         if Path(root).is_dir():
-            files = _walk(root, prefix, collection.recursive, {sound} - {None}, closed)
+            _check_labels(collection, root)
+            files = _walk(root, Files(prefix, kinds), collection.recursive, apart, closed)
             tables.append(files.table(root))
         else:
-            tables.append(_manifest(Path(root), prefix))
+            tables.append(read_manifest(Path(root), prefix, kinds, companions, collection))
     if not any(pc.any(pc.equal(table["kind"], "video")).as_py() for table in tables):
         tables = [_without_homes(table) for table in tables]
-    if sound:
-        prefix = _sound_prefix(sound, roots)
-        files = _walk(sound, prefix, collection.recursive, set(roots), closed)
-        files.are_sounds()
+    sound = absolute(collection.audio) if collection.audio else None
+    if sound and sound not in roots:
+        empty = Files(_sound_prefix(sound, roots))
+        files = _walk(sound, empty, collection.recursive, set(roots), closed)
+        files.are_apart()
         tables.append(files.table(sound))
     found = _unique(pa.concat_tables(tables))
+    found = _with_parents(found, collection)
     return found.take(pc.sort_indices(found["clip_id"]))
 
 
-def absolute(path: Path) -> str:
-    """An absolute path without `.` and `..`, links kept, `~` replaced."""
-    return os.path.abspath(path.expanduser())  # noqa: PTH100 (Path.resolve follows links)
+def scan_companions(
+    folder: Path, modality: Modality, recursive: bool, results: Path | None = None
+) -> pa.Table:
+    """The files of a modality below a folder, as FOUND, with the modality as their kind."""
+    kinds = dict.fromkeys(COMPANION_EXTENSIONS[modality], modality)
+    top = absolute(folder)
+    files = _walk(top, Files("", kinds), recursive, set(), _closed(results))
+    files.are_apart()
+    return files.table(top)
 
 
-def stem_of(path: str) -> str:
-    """File name without its folder and its extension."""
-    return os.path.splitext(path.rpartition("/")[2])[0]  # noqa: PTH122
+def without_images(found: pa.Table) -> pa.Table:
+    """FOUND with images as files that are no clips."""
+    image = pc.equal(found["kind"], "image")
+    for name, value in {"kind": "other", "status": "skipped", "reason": "not_media"}.items():
+        at = FOUND.get_field_index(name)
+        values = pc.if_else(image, value, found[name])
+        found = found.set_column(at, FOUND.field(name), values)
+    return found
 
 
-def extension_of(path: str) -> str:
-    """Extension with its dot, as written."""
-    return os.path.splitext(path)[1]  # noqa: PTH122
+def _closed(results: Path | None) -> list[Identity]:
+    return [_identity(results)] if results and results.exists() else []
 
 
-def bare(path: str) -> str:
-    """The path without its extension."""
-    return os.path.splitext(path)[0]  # noqa: PTH122
+def _folders_apart(collection: Collection) -> set[str]:
+    """The folders of separate sound and of companions."""
+    folders = (getattr(collection, name) for name in ("audio", *COMPANIONS))
+    return {absolute(folder) for folder in folders if folder}
 
 
-@dataclass
-class _Files:
-    """Columns of files under one folder, under construction."""
-
-    prefix: str
-    relative: list[str] = field(default_factory=list)
-    kind: list[str] = field(default_factory=list)
-    size: list[int | None] = field(default_factory=list)
-    mtime_ns: list[int | None] = field(default_factory=list)
-    homes: dict[int, str] = field(default_factory=dict)
-    trouble: dict[int, tuple[str, str, str | None]] = field(default_factory=dict)
-
-    def add(self, relative: str, entry: "os.DirEntry[str] | Path") -> None:
-        """Add a file by its path below the folder; what is wrong with it joins `trouble`."""
-        row = len(self.relative)
-        kind = KINDS.get(extension_of(relative).lower(), "other")
-        size = mtime_ns = None
-        try:
-            state = entry.stat()
-            size, mtime_ns = state.st_size, state.st_mtime_ns
-            if not S_ISREG(state.st_mode):
-                self.trouble[row] = ("skipped", "not_a_file", None)
-        except OSError as error:
-            self.trouble[row] = ("failed", "missing", error.strerror)
-        if kind == "other":
-            self.trouble[row] = ("skipped", "not_media", None)
-        self.relative.append(relative)
-        self.kind.append(kind)
-        self.size.append(size)
-        self.mtime_ns.append(mtime_ns)
-
-    def add_trouble(self, relative: str, status: str, reason: str, detail: str | None) -> None:
-        """Add something that is not opened."""
-        self.trouble[len(self.relative)] = (status, reason, detail)
-        self.relative.append(relative)
-        self.kind.append("other")
-        self.size.append(None)
-        self.mtime_ns.append(None)
-
-    def are_sounds(self) -> None:
-        """Declare all media to be separate sound, whatever their kind."""
-        self.homes = {
-            row: bare(relative)
-            for row, relative in enumerate(self.relative)
-            if self.kind[row] != "other"
-        }
-
-    def table(self, root: str) -> pa.Table:
-        """The files as FOUND, with `root` before their paths."""
-        self._escape()
-        root = _printable(root).rstrip("/")
-        relative = pa.array(self.relative, pa.string())
-        paths = pc.binary_join_element_wise(pa.scalar(root), relative, "/")
-        return self.table_with(paths, pc.binary_join_element_wise(self.prefix, relative, ""))
-
-    def table_with(self, paths: pa.Array, clip_ids: pa.Array) -> pa.Table:
-        """The files as FOUND."""
-        rows = len(self.relative)
-        trouble = [self.trouble.get(row, ("ok", None, None)) for row in range(rows)]
-        data = {
-            "clip_id": clip_ids,
-            "path": paths,
-            "kind": pa.array(self.kind, pa.string()),
-            "home": pa.array([self.homes.get(row) for row in range(rows)], pa.string()),
-            "size": pa.array(self.size, pa.int64()),
-            "mtime_ns": pa.array(self.mtime_ns, pa.int64()),
-            "status": pa.array([t[0] for t in trouble], pa.string()),
-            "reason": pa.array([t[1] for t in trouble], pa.string()),
-            "detail": pa.array([t[2] for t in trouble], pa.string()),
-        }
-        for name in FOUND.names[len(data) :]:
-            data[name] = pa.nulls(rows, FOUND.field(name).type)
-        return pa.table(data, schema=FOUND)
-
-    def _escape(self) -> None:
-        for row, relative in enumerate(self.relative):
-            if not relative.isascii() and (printable := _printable(relative)) != relative:
-                self.relative[row] = printable
-                self.homes.pop(row, None)
-                self.trouble[row] = ("skipped", "name_not_utf8", None)
+def _check_labels(collection: Collection, root: str) -> None:
+    for key in LABELS:
+        if (column := getattr(collection, key)) not in (None, "parent"):
+            raise UserError(
+                f"{key}: found {column!r}, but {root} is a folder, which has no columns; expected "
+                "`parent`, or a manifest with that column as `path`"
+            )
 
 
-def _printable(name: str) -> str:
-    r"""The name with bytes that are not UTF-8 written as \xff."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+def _with_parents(found: pa.Table, collection: Collection) -> pa.Table:
+    """FOUND with the name of a file's folder as its label or group, where that is asked for."""
+    for key in LABELS:
+        if getattr(collection, key) == "parent":
+            parents = pc.replace_substring_regex(found["path"], "(?s)^.*/([^/]*)/[^/]*$", r"\1")
+            found = found.set_column(FOUND.get_field_index(key), FOUND.field(key), parents)
+    return found
 
 
 def _walk(
-    top: str, prefix: str, recursive: bool, leave_out: set[str | None], closed: list[Identity]
-) -> _Files:
-    """All files below a folder; without `recursive`, only its own and those of its audio/.
+    top: str, files: Files, recursive: bool, leave_out: set[str], closed: list[Identity]
+) -> Files:
+    """Add all files below a folder; without `recursive`, only its own and those of its audio/.
 
     Folders whose path is in `leave_out`, or which are one of `closed`, are not entered.
     """
-    files = _Files(prefix)
     stack = [(top, "", (*closed, _identity(Path(top))))]
     while stack:
         folder, relative, above = stack.pop()
@@ -231,7 +159,7 @@ def _entered(entry: "os.DirEntry[str]", relative: str, recursive: bool) -> bool:
     return not relative and entry.name == SOUND_FOLDER
 
 
-def _add_entry(files: _Files, folder: str, entry: "os.DirEntry[str]") -> None:
+def _add_entry(files: Files, folder: str, entry: "os.DirEntry[str]") -> None:
     relative = folder + entry.name
     if entry.name.startswith("."):
         files.add_trouble(relative, "skipped", "hidden", None)
@@ -241,73 +169,6 @@ def _add_entry(files: _Files, folder: str, entry: "os.DirEntry[str]") -> None:
     if files.kind[row] == "audio" and f"/{SOUND_FOLDER}/" in f"/{folder}":
         home = f"/{folder}".replace(f"/{SOUND_FOLDER}/", "/", 1)[1:]
         files.homes[row] = files.prefix + bare(home + entry.name)
-
-
-def _manifest(path: Path, prefix: str) -> pa.Table:
-    """The files that a manifest names, as FOUND."""
-    records = read_records(path, ("path", "index", "audio_path"))
-    problems: list[str] = []
-    if "path" not in records.names:
-        raise UserError(records.missing("path"))
-    indices = read_indices(records, "index", problems, required=False)
-    folder = os.path.dirname(absolute(path))  # noqa: PTH120
-    files, paths = _Files(prefix), []
-    for row in range(len(records)):
-        if target := _target(records, row, "path", folder, problems):
-            paths.append(target)
-            files.add(_below(target, folder), Path(target))
-    sounds = _manifest_sounds(records, folder, files, problems)
-    if problems:
-        raise UserError(*shown(problems))
-    files._escape()
-    clip_ids = pa.array([prefix + relative for relative in files.relative], pa.string())
-    table = files.table_with(pa.array(map(_printable, paths), pa.string()), clip_ids)
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-    columns["index"] = pa.array(indices or [None] * len(records), pa.int64())
-    columns["audio_path"] = pa.array([sound[0] for sound in sounds], pa.string())
-    columns["audio_stamp"] = pa.array([sound[1] for sound in sounds], pa.string())
-    return pa.table(columns, schema=FOUND)
-
-
-def _manifest_sounds(
-    records: Records, folder: str, files: _Files, problems: list[str]
-) -> list[tuple[str | None, str | None]]:
-    """Path and stamp of each row's separate sound; a missing one is trouble for its clip."""
-    sounds: list[tuple[str | None, str | None]] = []
-    values = records.columns.get("audio_path", [None] * len(records))
-    for row, value in enumerate(values):
-        sound = None
-        if value not in (None, ""):
-            sound = _target(records, row, "audio_path", folder, problems)
-        stamp = None
-        if sound and not problems:
-            try:
-                stamp = _stamp(sound)
-            except OSError as error:
-                files.trouble[row] = ("failed", "missing", f"audio_path: {error.strerror}")
-        sounds.append((sound and _printable(sound), stamp))
-    return sounds
-
-
-def _stamp(path: str) -> str:
-    state = Path(path).stat()
-    return f"{state.st_size} {state.st_mtime_ns}"
-
-
-def _target(
-    records: Records, row: int, column: str, folder: str, problems: list[str]
-) -> str | None:
-    value = records.columns[column][row]
-    if not isinstance(value, str) or not value or "\0" in value:
-        problems.append(f"{records.where(row)}: {column}: expected a path, found {value!r}")
-        return None
-    return os.path.normpath(os.path.join(folder, value))  # noqa: PTH118
-
-
-def _below(path: str, folder: str) -> str:
-    """The path below the folder; one that is not below it keeps all but its leading slash."""
-    base = folder.rstrip("/") + "/"
-    return path[len(base) :] if path.startswith(base) else path.lstrip("/")
 
 
 def _prefixes(roots: list[str]) -> list[str]:
@@ -325,7 +186,7 @@ def _prefixes(roots: list[str]) -> list[str]:
 def _sound_prefix(sound: str, roots: list[str]) -> str:
     for root, prefix in zip(roots, _prefixes(roots), strict=True):
         if sound.startswith(root.rstrip("/") + "/"):
-            return f"{prefix}{_below(sound, root)}/"
+            return f"{prefix}{below(sound, root)}/"
     return f"{sound.rpartition('/')[2]}/"
 
 

@@ -8,14 +8,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from concord.clips.companions import find_companions
 from concord.clips.describe import Described, describe, eligible
+from concord.clips.files import absolute, extension_of
 from concord.clips.match import Matches, Method, match_prompts
+from concord.clips.pairing import Pairs
 from concord.clips.prompts import PROMPTS, read_prompts
 from concord.clips.records import SUFFIXES, read_records
-from concord.clips.scan import absolute, extension_of, scan
-from concord.clips.sound import Sounds, pair_sounds
+from concord.clips.scan import scan, without_images
+from concord.clips.sound import pair_sounds
 from concord.config import Collection, Config
 from concord.errors import UserError, did_you_mean
+from concord.models.base import COMPANIONS, Modality
+from concord.scores.tasks import companions
 
 
 @dataclass
@@ -72,10 +77,16 @@ def _collection(
     config: Config, name: str, prompts: pa.Table | None, unmatched: dict[str, str]
 ) -> Described:
     collection = config.collections[name]
-    found = scan(collection, config.results)
+    compared = companions(config.tasks)
+    wanted = _with_image(compared) if "features" in config.tasks else compared
+    found = scan(collection, config.results, wanted)
+    if "image" not in compared and _has_media(found):  # to features, these are thumbnails
+        found = without_images(found)
     sounds = pair_sounds(found)
     clips = eligible(found, sounds)
     _check_media(collection, found, sounds, clips)
+    beside = find_companions(collection, found, clips, wanted, config.results)
+    beside = {m: files for m, files in beside.items() if m in compared or any(files.paths)}
     matches = None
     if prompts is not None:
         matches = _matches(collection, found, clips, prompts)
@@ -86,6 +97,7 @@ def _collection(
         sounds,
         matches,
         PROMPTS.empty_table() if prompts is None else prompts,
+        beside,
         limit=config.limit,
         skip=config.media.skip_count,
     )
@@ -95,6 +107,15 @@ def _collection(
             f"limit: none of the first {config.limit} prompts has a clip here; raise the limit"
         )
     return described
+
+
+def _with_image(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    return modalities if "image" in modalities else ("image", *modalities)
+
+
+def _has_media(found: pa.Table) -> bool:
+    kinds = pa.array(["video", "audio"])
+    return bool(pc.any(pc.is_in(found["kind"], value_set=kinds)).as_py())
 
 
 def _matches(
@@ -148,9 +169,7 @@ def _no_match(collection: Collection, found: pa.Table, clips: list[bool], prompt
     )
 
 
-def _check_media(
-    collection: Collection, found: pa.Table, sounds: Sounds, clips: list[bool]
-) -> None:
+def _check_media(collection: Collection, found: pa.Table, sounds: Pairs, clips: list[bool]) -> None:
     where = ", ".join(map(absolute, collection.path))
     if not any(clips):
         endings = Counter(extension_of(path) or "(none)" for path in found["path"].to_pylist())
@@ -175,9 +194,10 @@ def _check_paths(config: Config, name: str) -> None:
         problems += _problems_of(path, folder=None)
         problems += _unused_prompts(config, name, path)
         problems += _among_results(config, path)
-    if collection.audio:
-        problems += [f"audio: {text}" for text in _problems_of(collection.audio, folder=True)]
-        problems += [f"audio: {text}" for text in _among_results(config, collection.audio)]
+    for key in ("audio", *COMPANIONS):
+        if path := getattr(collection, key):
+            found = [*_problems_of(path, folder=True), *_among_results(config, path)]
+            problems += [f"{key}: {text}" for text in found]
     folders = [absolute(path) for path in collection.path if path.expanduser().is_dir()]
     for folder in folders:
         if collection.recursive and any(_holds(other, folder) for other in folders):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from concord.models.base import COMPANIONS
+
 _RULES = {"media": "transcode_shard", "synchrony": "measure_synchrony"}
 
 
@@ -16,6 +18,8 @@ def log_of(results: Path, stage: str, collection: str, shard: str | None) -> Pat
         rule, names = _RULES[kind], [collection, shard]
     elif kind == "embeddings" and parts[1] == "text":
         rule, names = "embed_texts", [parts[0], collection, shard]
+    elif kind == "embeddings" and parts[1] in COMPANIONS:
+        rule, names = "embed_companions", [*parts, collection, shard]
     elif kind == "embeddings":
         rule, names = "embed_media", [*parts, collection, shard]
     elif kind == "scores" and parts[0] == "synchrony":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from concord.clips.files import is_image
 from concord.errors import UserError
 from concord.media.clip import WORK_PREFIX, Job, Row, filtered, gate_reason
 from concord.media.ffmpeg import find_ffmpeg
@@ -137,6 +138,13 @@ def _job(
     )
 
 
+def _still(job: Job) -> Row:
+    """The row of a clip that is an image: models read it as it is, so nothing is made of it."""
+    part = {"status": "skipped", "reason": "still_image"}
+    sound = {"audio_status": "skipped", "audio_reason": "no_audio_stream"}
+    return job.row() | part | {f"video_{name}": value for name, value in part.items()} | sound
+
+
 def _reusable(job: Job, done: Mapping[str, Row]) -> Row | None:
     """The finished row of a job's clip, if the gate decides as it did."""
     transcoded, kept_out = (done.get(key) for key in job.keys)
@@ -184,6 +192,8 @@ def _tools(resume: Resume) -> dict[str, list[str]]:
 
 def _run(jobs: list[Job], name: str, workers: int, memory_mb: int) -> Iterator[Row]:
     """Rows of the jobs as they are finished; `workers` processes at a time."""
+    yield from (_still(job) for job in jobs if is_image(job.path))
+    jobs = [job for job in jobs if not is_image(job.path)]
     if not jobs:
         return
     own = threading.local()

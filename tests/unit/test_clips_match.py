@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from concord.clips.describe import eligible
+from concord.clips.files import stem_of
 from concord.clips.match import index_in_name, match_prompts
 from concord.clips.prompts import PROMPTS
-from concord.clips.scan import scan, stem_of
+from concord.clips.scan import scan
 from concord.clips.sound import pair_sounds
 from concord.config import Collection
 

@@ -17,6 +17,7 @@ def test_only_what_vanished_shards_left_is_deleted(tmp_path: Path) -> None:
         "synchrony/c/.0001.parquet.previous",
         "embeddings/m/video/c/0001.parquet",
         "embeddings/m/audio/c/.0001.parquet.journal",
+        "embeddings/m/depth/c/0001.parquet",
     ]
     stay = [
         "media/c/0000/media.parquet",

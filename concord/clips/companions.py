@@ -1,0 +1,114 @@
+"""Companions: the images, depth maps, thermal images and motion recordings beside the clips."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from concord.clips.files import COMPANION_EXTENSIONS, absolute
+from concord.clips.pairing import pair_files, placed
+from concord.clips.scan import scan_companions
+from concord.config import Collection
+from concord.errors import UserError
+from concord.models.base import Modality
+from concord.protocol import digest
+from concord.tables import COMPANION_FILES
+
+NONE: dict[Modality, str] = {
+    "image": "no_image",
+    "depth": "no_depth_file",
+    "thermal": "no_thermal_file",
+    "imu": "no_imu_file",
+}
+"""Why a clip has no file of a modality: a word of REASONS."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Path and stamp (size and modification time) of each row's file of one modality.
+
+    A path without a stamp is missing. For the rows of `tied`, several files fit equally well.
+    """
+
+    paths: list[str | None]
+    stamps: list[str | None]
+    tied: set[int]
+
+    def row(self, at: int, clip_id: str, modality: Modality) -> dict[str, Any]:
+        """The row of COMPANION_FILES of one clip."""
+        path, stamp = self.paths[at], self.stamps[at]
+        status, reason = "ok", None
+        if not path:
+            status, reason = "skipped", "ambiguous" if at in self.tied else NONE[modality]
+        elif not stamp:
+            status, reason = "failed", "missing"
+        key = digest("\0".join(map(str, (clip_id, modality, path, stamp, reason))))
+        names = {"clip_id": clip_id, "modality": modality, "path": path, "key": key}
+        return {**names, "status": status, "reason": reason, "detail": None}
+
+
+def find_companions(
+    collection: Collection,
+    found: pa.Table,
+    clips: list[bool],
+    modalities: Sequence[Modality],
+    results: Path,
+) -> dict[Modality, Beside]:
+    """The files of each modality for the clips among FOUND, each folder walked once.
+
+    What a manifest names comes first, then a clip that is an image itself, then the folder of the
+    modality. Raises UserError for a folder of which no file belongs to a clip.
+    """
+    return {m: _find(collection, found, clips, m, results) for m in modalities}
+
+
+def companion_table(
+    clip_ids: list[str], rows: list[int], beside: Mapping[Modality, Beside]
+) -> pa.Table:
+    """COMPANION_FILES: a row for each modality of each clip; `rows` are the clips' in FOUND."""
+    made = [
+        files.row(at, clip_id, modality)
+        for at, clip_id in zip(rows, clip_ids, strict=True)
+        for modality, files in beside.items()
+    ]
+    return pa.Table.from_pylist(made, schema=COMPANION_FILES.schema)
+
+
+def _find(
+    collection: Collection, found: pa.Table, clips: list[bool], modality: Modality, results: Path
+) -> Beside:
+    paths = found[f"{modality}_path"].to_pylist()
+    stamps = found[f"{modality}_stamp"].to_pylist()
+    if modality == "image":
+        own = pc.indices_nonzero(pc.equal(found["kind"], "image")).to_pylist()
+        _fill(paths, stamps, {row: row for row in own if not paths[row]}, found)
+    folder: Path | None = getattr(collection, modality)
+    if not folder:
+        return Beside(paths, stamps, set())
+    files = scan_companions(folder, modality, collection.recursive, results)
+    wanting = [clip and not path for clip, path in zip(clips, paths, strict=True)]
+    pairs = pair_files(placed(found, pa.array(wanting)), placed(files, _everything(files)))
+    if not pairs.of:
+        endings = ", ".join(COMPANION_EXTENSIONS[modality])
+        raise UserError(
+            f"{modality}: no file in {absolute(folder)} belongs to a clip; expected files that end "
+            f"in {endings}, of the same stem as the clip, or with the same index in both names"
+        )
+    _fill(paths, stamps, pairs.of, files)
+    return Beside(paths, stamps, pairs.tied)
+
+
+def _fill(
+    paths: list[str | None], stamps: list[str | None], of: Mapping[int, int], files: pa.Table
+) -> None:
+    """Write paths and stamps of the files' rows into the clips' rows."""
+    chosen = files.select(["path", "size", "mtime_ns"]).take(pa.array(of.values(), pa.int64()))
+    for row, file in zip(of, chosen.to_pylist(), strict=True):
+        paths[row], stamps[row] = file["path"], f"{file['size']} {file['mtime_ns']}"
+
+
+def _everything(files: pa.Table) -> pa.Array:
+    return pa.repeat(pa.scalar(True), len(files))

@@ -189,10 +189,10 @@ class ImageBind(nn.Module):
         return embeddings
 
     def example(self, trunk: str, device: torch.device) -> Tensor:
-        """One view of zeros, [1, ...], or the token ids of one text, as `forward` takes them."""
+        """Two views of zeros, [2, ...], or the token ids of two texts, as `forward` takes them."""
         if trunk == "text":
-            return torch.arange(TEXT_LENGTH, device=device)[None]
-        return torch.zeros(1, CUTS[trunk].channels, *CUTS[trunk].size, device=device)
+            return torch.arange(TEXT_LENGTH, device=device).expand(2, -1)
+        return torch.zeros(2, CUTS[trunk].channels, *CUTS[trunk].size, device=device)
 
     def blocks(self, trunk: str) -> nn.ModuleList:
         """The blocks of a trunk."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from concord.clips import plan, shards, text_shards
+from concord.clips import companions, plan, shards, text_shards
 from concord.config import Config
 from concord.layout import Layout
 from concord.models.base import Modality
@@ -22,12 +22,12 @@ Vectors = Mapping[str, np.ndarray | Exception]
 """By the path of the file, or by the text; an exception where there is no embedding."""
 
 
-def configure(folder: Path, **options: Any) -> Config:
+def configure(folder: Path, entry: str = "mini", **options: Any) -> Config:
     """A configuration of one model, whose weights are never loaded."""
     weights = folder / "weights.safetensors"
     weights.parent.mkdir(parents=True, exist_ok=True)
     weights.write_bytes(b"weights")
-    models = {MODEL: {"entry": "mini", "checkpoint": str(weights)}}
+    models = {MODEL: {"entry": entry, "checkpoint": str(weights)}}
     return Config.model_validate({"results": folder / "results", "models": models, **options})
 
 
@@ -43,14 +43,15 @@ def make_planned(config: Config, vectors: Vectors) -> Results:
             _embed(config, "text", prompts, shard, found, vectors)
     results = Results(config)
     for collection in config.collections:
-        sounds, pictures = (results.files(collection, m) for m in ("audio", "video"))
+        pictures = results.files(collection, "video")
         for shard in shards(config, collection):
             part = f"clips/{collection}/plan/{shard}.parquet"
             clips = [row["clip_id"] for row in read_table(config.results / part, PLAN).to_pylist()]
             media = [_measured(clip, vectors[pictures[clip]]) for clip in clips]
             _write(config, f"media/{collection}/{shard}/media", MEDIA, media)
-            for modality, files in (("video", pictures), ("audio", sounds)):
-                found = {clip: files[clip] for clip in clips}
+            for modality in ("video", "audio", *companions(config, collection)):
+                files = results.files(collection, modality)
+                found = {clip: files.get(clip) for clip in clips}
                 _embed(config, modality, collection, shard, found, vectors)
         for task, model in layout.scored(collection):
             needed = layout.needed(task, model, collection)
@@ -80,13 +81,15 @@ def _embed(
     modality: Modality,
     owner: str,
     shard: str,
-    found: Mapping[str, str],
+    found: Mapping[str, str | None],
     vectors: Vectors,
 ) -> None:
     rows, dim = [], 0
     for name, source in found.items():
-        vector, row = vectors[source], {"id": name, "key": name, "views": 1}
-        if isinstance(vector, Exception):
+        vector, row = source and vectors[source], {"id": name, "key": name, "views": 1}
+        if vector is None:
+            row |= {"status": "skipped", "reason": "missing"}
+        elif isinstance(vector, Exception):
             row |= {"status": "failed", "reason": "unreadable", "detail": str(vector)}
         else:
             row |= {"status": "ok", "embedding": vector}

@@ -1,0 +1,115 @@
+"""Features from clips to tables: labels, probes, checks, and what is done again."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import Workflow, make_clip
+
+from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
+
+ROOMS_AFTER_PROBES = {"aggregate_tables", "export_formats", "render_report"}
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Workflow:
+    """Four real and four fake clips, and one that cannot be read."""
+    for i in range(4):
+        make_clip(tmp_path / "clips" / "real" / f"{i}.mp4", hue=5 * i, tone_hz=300 + 5 * i)
+        make_clip(tmp_path / "clips" / "fake" / f"{i}.mp4", hue=180 + 5 * i, tone_hz=900 + 5 * i)
+    (tmp_path / "clips" / "fake" / "broken.mp4").write_bytes(b"no video")
+    return Workflow(
+        tmp_path,
+        {
+            "collections": {"own": {"path": "clips", "label": "parent"}},
+            "models": ["mini"],
+            "tasks": ["features"],
+            "probes": {"classifiers": ["logistic"], "folds": 2},
+            "report": {"projections": []},
+        },
+    )
+
+
+@pytest.mark.slow
+def test_features_are_checked_and_probed(features: Workflow) -> None:
+    features.run()
+    probes = [row for row in features.table("probes").to_pylist() if row["fold"] is None]
+    assert {(r["modality"], r["n"], r["n_expected"], r["n_failed"]) for r in probes} == {
+        ("video", 8, 9, 1),
+        ("audio", 8, 9, 1),
+    }
+    predictions = features.table("predictions").to_pylist()
+    assert {row["clip_id"]: row["label"] for row in predictions} == {
+        **{f"{label}/{i}.mp4": label for label in ("real", "fake") for i in range(4)},
+        "fake/broken.mp4": "fake",
+    }
+    (broken,) = {(r["status"], r["reason"]) for r in predictions if "broken" in r["clip_id"]}
+    assert broken == ("failed", "unreadable")
+    counted = {
+        (r["modality"], r["label"], r["predicted"]): r["n"]
+        for r in features.table("confusion").to_pylist()
+    }
+    assert counted == Counter(
+        (r["modality"], r["label"], r["predicted"]) for r in predictions if r["predicted"]
+    )
+    checks = {(r["modality"], r["source"], r["n"]) for r in features.table("quality").to_pylist()}
+    assert checks == {("video", "own", 8), ("audio", "own", 8)}
+    pairs = features.table("feature_distributions").to_pylist()
+    assert {(r["label"], r["other"]) for r in pairs if r["other"]} == {("fake", "real")}
+    again_where_it_must(features)
+    stops_at_a_broken_table(features)
+
+
+def again_where_it_must(features: Workflow) -> None:
+    config = features.config
+
+    def jobs(**changes: Any) -> set[str]:
+        features.config = config | changes
+        return set(features.jobs())
+
+    assert jobs() == set()
+    again = {"probe_features"} | ROOMS_AFTER_PROBES
+    assert jobs(probes=config["probes"] | {"folds": 3}) == again
+    assert jobs(probes=config["probes"] | {"standardise": False}) == again
+    assert jobs(probes=config["probes"] | {"labels": "collection"}) == again
+    assert jobs(quality={"zero": 0.5}) == {"check_embeddings"} | ROOMS_AFTER_PROBES
+    assert not {"embed_media", "check_embeddings"} & jobs(statistics={"seed": 1})
+    features.config = config
+
+
+def stops_at_a_broken_table(features: Workflow) -> None:
+    """A table with a zero vector is written down, or ends the run before anything is summed up."""
+    table = features.folder / "results" / "embeddings" / "mini" / "video" / "own" / "0000.parquet"
+    rows, note = read_table(table, EMBEDDINGS), read_metadata(table)
+    vectors = [
+        None if vector is None else np.zeros(len(vector), np.float32)
+        for vector in rows["embedding"].to_pylist()
+    ]
+    column = pa.array(vectors, EMBEDDINGS.schema.field("embedding").type)
+    rows = rows.set_column(rows.column_names.index("embedding"), "embedding", column)
+    metadata = {key: value for key, value in note.items() if key not in ("table", "version")}
+    write_table(table, EMBEDDINGS, rows.replace_schema_metadata(None), **metadata)
+    features.config["quality"] = {"action": "fail"}
+    summary = features.folder / "results" / "tables" / "summary.parquet"
+    before = summary.stat().st_mtime_ns
+    printed = features.run(ok=False)
+    log = features.folder / "results" / "logs" / "check_embeddings" / "mini.video.own.log"
+    for text in (printed, log.read_text()):
+        assert "the check zero failed: 8 of 8 vectors are zero" in text
+        assert "real/0.mp4" in text
+        assert "quality.action: record" in text
+    assert not summary.exists() or summary.stat().st_mtime_ns == before
+    features.config["quality"] = {"action": "record"}
+    features.run()
+    found = {(r["modality"], r["check"]): r for r in features.table("quality").to_pylist()}
+    assert found["video", "zero"]["status"] == "failed"
+    assert found["audio", "zero"]["status"] == "ok"
+    reasons = {
+        (r["modality"], r["reason"])
+        for r in features.table("predictions").to_pylist()
+        if r["status"] != "ok"
+    }
+    assert ("video", "not_finite") in reasons

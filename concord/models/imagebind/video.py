@@ -76,8 +76,9 @@ def resize_bilinear(frame: np.ndarray) -> np.ndarray:
 
 def _between(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pixels of a line that each of `wanted` new ones lies between, and the second's share."""
-    scale = np.float32(length) / np.float32(wanted)
-    places = np.maximum(scale * (np.arange(wanted, dtype=np.float32) + 0.5) - 0.5, 0)
+    scale = float(np.float32(length) / np.float32(wanted))
+    # rounded once, as torch's fused multiply-add does
+    places = np.maximum(scale * (np.arange(wanted) + 0.5) - 0.5, 0).astype(np.float32)
     first = np.minimum(places.astype(np.intp), length - 1)
     return first, np.minimum(first + 1, length - 1), places - first.astype(np.float32)
 

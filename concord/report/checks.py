@@ -31,12 +31,12 @@ class Checks:
         """All of it in one line."""
         counts = Counter(row["status"] for row in self.rows)
         tables = len({(row["model"], row["modality"], row["source"]) for row in self.rows})
-        of = f"of {tables} table{'s' if tables != 1 else ''} of embeddings"
         told = [f"{counts[status]} {status}" for status in GRAVEST_FIRST if counts[status]]
         told.append(f"{'all ' * (counts['ok'] == len(self.rows))}{counts['ok']} ok")
         if counts["skipped"]:
-            told.append(f"{counts['skipped']} with too few vectors to tell")
-        return f"{len(self.rows)} checks {of}: {', '.join(told)}"
+            told.append(f"{counts['skipped']} untold (too few vectors)")
+        what = f"{len(self.rows)} checks of {tables} embedding table{'s' if tables != 1 else ''}"
+        return f"{what}: {', '.join(told)}"
 
 
 def examples(row: Row) -> list[str]:

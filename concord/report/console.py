@@ -6,35 +6,65 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from concord.report.metrics import measure_name, metric
+from concord.report.checks import Checks
+from concord.report.metrics import PROBES, measure_name, metric
+from concord.scores.tasks import WORDS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+Row = dict[str, Any]
+
 
 def print_summary(tables: Path) -> None:
-    """Print the scores of a tables folder: a block a task, model and metric, a row a collection."""
+    """Print the scores of a tables folder: a block a task, model and metric, a row a collection.
+
+    What probes tell follows likewise, and what is wrong with the embeddings in one line.
+    """
     from rich.console import Console
     from rich.markup import escape
 
     rows = pq.read_table(tables / "summary.parquet").to_pylist()
     shown = [r for r in rows if r["task"] != "retrieval" or r["metric"].endswith("recall_at_1")]
+    shown = [row | {"label": _label(row)} for row in shown] + _probes(tables)
     console = Console()
     if any(row["limited"] for row in rows):
         console.print("[yellow]A trial run: only the clips of the first prompts were used.[/]")
     width = max([len("collection"), *(len(row["collection"]) for row in shown)])
-    for number, (_, group) in enumerate(
-        groupby(shown, lambda row: (row["task"], row["metric"], row["model"]))
+    for number, ((label, model), group) in enumerate(
+        groupby(shown, lambda row: (row["label"], row["model"]))
     ):
-        block = list(group)
-        label = measure_name(block[0]["task"], block[0]["metric"])
-        unit = metric(block[0]["metric"]).unit
-        label += f" ({unit})" if unit else ""
-        console.print(f"[bold]{escape(label)}[/] · {escape(block[0]['model'])}", highlight=False)
-        console.print(_table(block, width, header=number == 0))
+        console.print(f"[bold]{escape(label)}[/] · {escape(model)}", highlight=False)
+        console.print(_table(list(group), width, header=number == 0))
+    if (checks := Checks(pq.read_table(tables / "quality.parquet").to_pylist())).rows:
+        colour = "red" if checks.failed else "yellow" if checks.noticed else "dim"
+        console.print(f"[{colour}]{checks.line}[/]", highlight=False)
 
 
-def _table(rows: list[dict[str, Any]], width: int, header: bool) -> "Table":
+def _label(row: Row) -> str:
+    unit = metric(row["metric"]).unit
+    return measure_name(row["task"], row["metric"]) + (f" ({unit})" if unit else "")
+
+
+def _probes(tables: Path) -> list[Row]:
+    """The accuracies of the probes as rows of a summary, those of one classifier together."""
+    rows = pq.read_table(tables / "probes.parquet").to_pylist()
+    found = [row for row in rows if row["fold"] is None and row["metric"] == "accuracy"]
+    found.sort(key=lambda row: (row["model"], row["modality"], row["probe"]))
+    return [
+        row
+        | {
+            "label": f"{WORDS[row['modality']].capitalize()} features: accuracy of "
+            f"{PROBES.get(row['probe'], row['probe'])}",
+            "collection": "all" if row["scope"] == "*" else row["scope"],
+            "mean": row["value"],
+            "n_scored": row["n"],
+        }
+        for row in found
+    ]
+
+
+def _table(rows: list[Row], width: int, header: bool) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 

@@ -170,7 +170,7 @@ def _spreads(
         scored = predictions[predictions["status"] == "ok"]
         for probe, rows in scored.groupby("probe", sort=False):
             values = rows[["label", "score"]].set_axis(["label", "value"], axis=1)
-            title = f"{PROBES.get(str(probe), probe)}, held out: {max(told)}"
+            title = f"Held out, {PROBES.get(str(probe), probe)}: {max(told)}"
             yield _spread(title, values, told)
 
 

@@ -1,5 +1,6 @@
 """The best and the worst clips of every measure, to watch with sound."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from concord.clips import companions
 from concord.config import Config
 from concord.report import media
 from concord.report.metrics import Metric, measure_name, metric
 from concord.report.missing import records
-from concord.scores.tasks import task_info
+from concord.report.results import Results
+from concord.scores.tasks import WORDS, task_info
+from concord.tables import COMPANION_FILES, read_table
 
 Row = dict[str, Any]
 Key = tuple[str, str]
 WORKERS = 4
+SEEN = ("image", "depth", "thermal")  # what a browser can show of the files beside the clips
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Exhibit:
     @property
     def key(self) -> Key:
         """Collection and clip."""
-        return self.row["collection"], self.row["clip_id"]
+        return _key(self.row)
 
 
 @dataclass(frozen=True)
@@ -92,20 +97,39 @@ class Gallery:
                 found.append((label, metric(base), row[name]))
         return found
 
-    def _place(self, tables: Path, folder: Path) -> dict[Key, media.Clip]:
+    def _place(self, tables: Path, folder: Path) -> dict[Key, list[tuple[str, media.Clip]]]:
         """Put every clip that is shown into `folder`, and remove what earlier pages showed."""
         wanted = {exhibit.key for shelf in self.shelves for exhibit in shelf.exhibits}
         rows = pq.read_table(tables / "media.parquet").to_pandas()
         keys = pd.MultiIndex.from_frame(rows[["collection", "clip_id"]])
-        todo = records(rows[keys.isin(list(wanted))])
+        clips = [row for row in records(rows[keys.isin(list(wanted))]) if row["proxy"]]
+        pictures = [row for row in self._companions() if _key(row) in wanted]
         with ThreadPoolExecutor(WORKERS) as pool:
-            placed = list(pool.map(lambda row: media.place(self.config, row, folder), todo))
+            placed = [
+                *pool.map(lambda row: media.place(self.config, row, folder), clips),
+                *pool.map(lambda row: media.place_picture(row, folder), pictures),
+            ]
         used = {Path(name).name for clip in placed for name in (clip.file, clip.poster) if name}
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
             if path.name not in used:
                 path.unlink()
-        return {
-            (row["collection"], row["clip_id"]): clip
-            for row, clip in zip(todo, placed, strict=True)
-        }
+        found: dict[Key, list[tuple[str, media.Clip]]] = {key: [] for key in wanted}
+        for row, clip in zip([*clips, *pictures], placed, strict=True):
+            found[_key(row)].append((WORDS[row.get("modality", "video")], clip))
+        return found
+
+    def _companions(self) -> Iterator[Row]:
+        """Rows of COMPANION_FILES, with their collection, of files that can be seen."""
+        layout = Results(self.config).layout
+        for collection in self.config.collections:
+            for path in (
+                layout.companions(collection) if companions(self.config, collection) else ()
+            ):
+                for row in read_table(path, COMPANION_FILES).to_pylist():
+                    if row["status"] == "ok" and row["modality"] in SEEN:
+                        yield row | {"collection": collection}
+
+
+def _key(row: Row) -> Key:
+    return row["collection"], row["clip_id"]

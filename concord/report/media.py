@@ -1,4 +1,4 @@
-"""Small clips with sound beside the page, so that a reader can watch what the scores say."""
+"""Small clips with sound, and pictures, beside the page: what the scores are about."""
 
 import subprocess
 import tempfile
@@ -15,11 +15,16 @@ from concord.media.ffmpeg import find_ffmpeg
 from concord.media.protocol import media_protocol
 
 TIMEOUT_S = 60
+SMALLER = "scale=w='min(480,iw)':h=-2"
+STRETCHED = "format=rgb48le,normalize,"  # maps may use a small part of their range
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Where a clip and its poster lie, relative to the page; or why it cannot be shown."""
+    """Where a clip and its poster lie, relative to the page; or why it cannot be shown.
+
+    Of a still picture there is only the poster.
+    """
 
     file: str | None = None
     poster: str | None = None
@@ -44,6 +49,28 @@ def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
         except (UserError, subprocess.SubprocessError, OSError) as error:
             return Clip(problem=str(error))
     return Clip(f"{folder.name}/{target.name}", f"{folder.name}/{poster.name}")
+
+
+def place_picture(row: Mapping[str, Any], folder: Path) -> Clip:
+    """Put the image, depth map or thermal image of a row of COMPANION_FILES into `folder`, small.
+
+    A file that cannot be shown says so; the page never fails for it.
+    """
+    target = folder / f"{row['key']}.jpg"
+    if not target.exists():
+        try:
+            shape = SMALLER if row["modality"] == "image" else STRETCHED + SMALLER
+            with Path(row["path"]).open("rb") as file, atomic_path(target) as picture:
+                command = [
+                    find_ffmpeg().path, "-v", "error", "-y", "-protocol_whitelist", "pipe,file",
+                    "-i", "pipe:0", "-frames:v", "1", "-vf", shape, "-q:v", "5", str(picture),
+                ]  # fmt: skip
+                subprocess.run(
+                    command, stdin=file, check=True, capture_output=True, timeout=TIMEOUT_S
+                )
+        except (UserError, subprocess.SubprocessError, OSError):
+            return Clip(problem=f"{Path(row['path']).name} cannot be read as a picture")
+    return Clip(poster=f"{folder.name}/{target.name}")
 
 
 def _sources(

@@ -5,7 +5,7 @@ from typing import Literal
 
 from concord.scores.tasks import task_info
 
-PROBES = {"logistic": "Logistic regression", "svm": "Linear SVM", "mlp": "Network, one layer"}
+PROBES = {"logistic": "logistic regression", "svm": "linear SVM", "mlp": "network of one layer"}
 
 # Retrieval metrics of a query, and the column that holds their control under shuffled pairs.
 RETRIEVAL_METRICS: dict[str, str | None] = {

@@ -25,20 +25,27 @@ NAMES = [
 ]
 
 
+def folder_of_seed(folder: Path, seed: int) -> Path:
+    return folder / ("a/real" if seed % 2 else "z/fake")
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """Videos with unusual names in labelled folders; one is broken, one not named in UTF-8."""
+    """Videos with unusual names in labelled folders; one is broken, one not named in UTF-8.
+
+    By clip_id, `fake/` comes first, by path `a/real/`.
+    """
     folder = tmp_path_factory.mktemp("features")
     vectors: dict[str, np.ndarray | Exception] = {}
     for seed, name in enumerate(NAMES):
-        path = folder / "videos" / ("real" if seed % 2 else "fake") / name
+        path = folder_of_seed(folder, seed) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"video")
         values = np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
         vectors[str(path)] = ValueError('moov, "atom"\nnot found') if "broken" in name else values
-    Path(f"{folder}/videos/\udcff.mp4").write_bytes(b"video")
-    (folder / "videos" / "notes.txt").write_text("notes")
-    source = {"path": str(folder / "videos"), "label": "parent"}
+    Path(f"{folder}/a/real/\udcff.mp4").write_bytes(b"video")
+    (folder / "a/real/notes.txt").write_text("notes")
+    source = {"path": [str(folder_of_seed(folder, seed)) for seed in (0, 1)], "label": "parent"}
     config = configure(folder, collections={"mine": source}, tasks=["features"])
     make_planned(config, vectors)
     export(config)
@@ -52,9 +59,9 @@ def folder_of(config: Config) -> Path:
 @pytest.fixture
 def expected(config: Config) -> tuple[list[str], np.ndarray, list[str]]:
     """Paths, features and labels, in the order of the paths."""
-    root = config.collections["mine"].path[0]
+    root = config.results.parent
     seeds = {
-        str(root / ("real" if seed % 2 else "fake") / name): seed
+        str(folder_of_seed(root, seed) / name): seed
         for seed, name in enumerate(NAMES)
         if name != "broken.webm"
     }
@@ -102,16 +109,16 @@ def test_parquet(config: Config, expected: Expected) -> None:
 def test_every_other_file_is_a_failure_with_its_reason(config: Config) -> None:
     with (folder_of(config) / "failures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    root = config.collections["mine"].path[0]
+    root = folder_of_seed(config.results.parent, 1)
     assert rows == [
         {"path": f"{root}/\\xff.mp4", "status": "skipped", "reason": "name_not_utf8", "detail": ""},
-        {"path": f"{root}/notes.txt", "status": "skipped", "reason": "not_media", "detail": ""},
         {
-            "path": f"{root}/real/broken.webm",
+            "path": f"{root}/broken.webm",
             "status": "failed",
             "reason": "unreadable",
             "detail": 'moov, "atom"\nnot found',
         },
+        {"path": f"{root}/notes.txt", "status": "skipped", "reason": "not_media", "detail": ""},
     ]
 
 

@@ -55,7 +55,8 @@ models:
     random parts, they are drawn with a fixed seed; which sounds are long is not left to chance.
   - PE-AV has a text head for pictures and another for sounds, so one model cannot serve both:
     by default it compares picture and sound, and `protocol: pe-video-text` or `pe-audio-text` make
-    models for prompts. Scores are cosines; its own logits are not normalised.
+    models for prompts. Scores are cosines; its own logits are not normalised. It hears a sound
+    as a whole, which takes some 60 MB of memory a second.
 - Proxies have `media.size_px` (224) pixels on the short side. A model that wants more enlarges
   them; set `media.size_px` to its size for the best it can do.
 - Prompts longer than the model reads are embedded as far as it reads them; their rows say so.

@@ -30,7 +30,19 @@ from concord.protocol import protocol_id
 from concord.resume import Resume, Row
 from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, read_table
 
-PACKAGES = ("av", "numpy", "open_clip_torch", "pillow", "soundfile", "timm", "torch")
+PACKAGES = (
+    "av",
+    "numpy",
+    "open_clip_torch",
+    "pillow",
+    "soundfile",
+    "timm",
+    "tokenizers",
+    "torch",
+    "torchaudio",
+    "torchvision",
+    "transformers",
+)
 
 
 Read = Callable[[Any], np.ndarray]
@@ -152,7 +164,7 @@ class _Job:
                     workers=means.workers,
                     ahead=2 * means.batch_size + means.workers,
                     timeout_s=limits.original_s if foreign else limits.proxy_s,
-                    prepare=partial(limit_memory, limits.memory_mb) if foreign else None,
+                    prepare=partial(limit_memory, limits.memory_mb, read) if foreign else None,
                 ) as views:
                     self.run(resume, tasks, views)
             self.finish(resume)

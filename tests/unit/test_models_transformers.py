@@ -23,6 +23,7 @@ from concord.models.base import MediaFile  # noqa: E402
 from concord.models.catalogue import entries, spec  # noqa: E402
 from concord.models.transformers import readers  # noqa: E402
 from concord.models.transformers.architectures import ARCHITECTURES  # noqa: E402
+from concord.models.weights import sha256  # noqa: E402
 
 CPU = torch.device("cpu")
 TEXTS = ["A red ball", "two dogs bark, 红色的球落在地上 " * 6, "una"]
@@ -395,6 +396,30 @@ def test_a_folder_without_its_tokenizer(checkpoint, tmp_path):
         family.load(chosen, CPU)
 
 
+def test_a_folder_without_its_processor_is_no_fault_of_the_clip(checkpoint, clips, tmp_path):
+    """A UserError ends a job; anything else would fail every clip."""
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoint("clip"), folder)
+    (folder / "processor_config.json").unlink()
+    chosen = spec(configured(tmp_path, m={"entry": "transformers", "checkpoint": folder}), "m")
+    with pytest.raises(UserError, match=r"AutoImageProcessor does not load.*save the processor"):
+        family.reader(chosen, "video")(clips[0])
+
+
+def test_another_networks_tokenizer_is_told(checkpoint, tmp_path):
+    """Before the network is asked: on a GPU a token out of range would end the whole job."""
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoint("clip"), folder)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["ball"])
+    tokenizer.save_pretrained(folder)
+    chosen = spec(configured(tmp_path, m={"entry": "transformers", "checkpoint": folder}), "m")
+    embedder = family.load(chosen, CPU)
+    assert embedder.embed("text", ["a dog"]).shape == (1, chosen.dim)
+    with pytest.raises(ValueError, match=r"token \d+, but the network knows \d+: the tokenizer"):
+        embedder.embed("text", ["a ball"])
+
+
 def test_unreachable_hub_says_what_to_do(tmp_path, monkeypatch):
     import huggingface_hub.constants
 
@@ -421,9 +446,30 @@ def test_weights_of_a_hub_are_checked(checkpoint, tmp_path, monkeypatch):
     chosen = spec(configured(tmp_path, hub=given), "hub")
     found = family.load(chosen, CPU)
     assert asked == [("us/tiny", "v1")]
-    assert found.weights_sha256 == found.weights_sha256
+    assert found.weights_sha256 == sha256(checkpoint("clip") / "model.safetensors")
     with pytest.raises(UserError, match=r"models\.hub\.sha256: .*expected 000"):
         family.load(replace(chosen, sha256="0" * 64), CPU)
+
+
+def test_weights_of_a_hub_may_be_pytorchs_where_there_are_no_others(
+    configure, checkpoint, tmp_path, monkeypatch
+):
+    import huggingface_hub
+
+    folder, kept = tmp_path / "snapshot", checkpoint("chinese_clip")
+    shutil.copytree(kept, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+
+    def snapshot(repository, *, revision, allow_patterns):
+        if allow_patterns == "pytorch_model*.bin":
+            assert revision == folder.name, "the same state of the repository"
+            torch.save(load_file(kept / "model.safetensors"), folder / "pytorch_model.bin")
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    given = {"entry": "transformers", "pretrained": "us/old", "architecture": "chinese_clip"}
+    found = family.load(spec(configured(tmp_path, old=given), "old"), CPU).embed("text", TEXTS)
+    expected = family.load(configure("chinese_clip"), CPU).embed("text", TEXTS)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_every_entry_says_what_its_architecture_does(tmp_path):

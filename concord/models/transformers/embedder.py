@@ -30,7 +30,7 @@ def load_embedder(spec: ModelSpec, device: "torch.device") -> "TransformersEmbed
     model = _model(spec, folder)
     return TransformersEmbedder(
         model.to(device).eval(),
-        _tokenizer(spec, folder, model.config.text_config.vocab_size),
+        _tokenizer(spec, folder),
         ARCHITECTURES[str(spec.architecture)],
         spec.modalities,
         device,
@@ -92,6 +92,11 @@ class TransformersEmbedder:
             max_length=self.longest,
             return_tensors="pt",
         )
+        known = self.model.config.text_config.vocab_size
+        if (largest := int(tokens["input_ids"].max())) >= known:
+            raise ValueError(
+                f"token {largest}, but the network knows {known}: the tokenizer is of another one"
+            )
         if self.architecture.full_length_texts:
             tokens.pop("attention_mask", None)  # SigLIP was trained to read its padding
         return _unit(self._features("text")(**tokens.to(self.device)))
@@ -203,8 +208,8 @@ def _network(architecture: str) -> Any:
     return type("PeAudioVideo", (PeAudioVideoModel,), {"_tied_weights_keys": tied})
 
 
-def _tokenizer(spec: ModelSpec, folder: Path, vocabulary: int) -> Any:
-    """The checkpoint's tokenizer; UserError if its files are missing or of another network."""
+def _tokenizer(spec: ModelSpec, folder: Path) -> Any:
+    """The checkpoint's tokenizer; UserError if it is not there."""
     from transformers import AutoTokenizer
 
     try:
@@ -219,11 +224,6 @@ def _tokenizer(spec: ModelSpec, folder: Path, vocabulary: int) -> Any:
         raise UserError(
             f"models.{spec.name}: {folder} has no tokenizer ({', '.join(sorted(files))}); save "
             "processor and tokenizer beside the network (`save_pretrained`)"
-        )
-    if len(tokenizer) > vocabulary:
-        raise UserError(
-            f"models.{spec.name}: the tokenizer in {folder} knows {len(tokenizer)} tokens, the "
-            f"network {vocabulary}; they do not belong together"
         )
     return tokenizer
 

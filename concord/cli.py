@@ -164,6 +164,33 @@ def score(
 
 
 @app.command()
+def parity(
+    model: Annotated[str, typer.Argument(help="imagebind")],
+    clips: Annotated[list[str], typer.Argument(metavar="FILES...", help="clips and images")],
+    depth: Inputs = None,
+    thermal: Inputs = None,
+    imu: Inputs = None,
+    text: Annotated[list[str] | None, typer.Option(help="a text; may be repeated")] = None,
+    protocol: Annotated[str | None, typer.Option(help="a named protocol of imagebind")] = None,
+    checkpoint: Checkpoint = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    random: Annotated[
+        bool, typer.Option("--random", help="a small network with random weights, as a self-check")
+    ] = False,
+) -> None:
+    """Compare our ImageBind with its authors' package, which you have installed."""
+    from concord.commands import parity
+
+    parity.run(
+        model,
+        clips,
+        {"depth": depth or [], "thermal": thermal or [], "imu": imu or [], "text": text or []},
+        {"protocol": protocol, "checkpoint": checkpoint, "device": device},
+        random,
+    )
+
+
+@app.command()
 def summary(config: ConfigFile = DEFAULT) -> None:
     """Print the compact table of the last run."""
     from concord.commands import summary

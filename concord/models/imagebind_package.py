@@ -36,6 +36,16 @@ def reader(spec: ModelSpec, modality: Modality) -> Reader:
 def load(spec: ModelSpec, device: torch.device) -> ImageBindEmbedder:
     """The package's network with the spec's weights on a device.
 
+    Raises UserError as load_model does.
+    """
+    model, digest = load_model(spec, device)
+    dtype = DTYPES[precision(spec.precision, device)]
+    return ImageBindEmbedder(_one_view_each(model, device, dtype), spec.options, device, digest)
+
+
+def load_model(spec: ModelSpec, device: torch.device) -> tuple[Any, str]:
+    """The package's ImageBindModel with the spec's weights on a device, and their SHA-256.
+
     Raises UserError where the package is missing or too different, and for weights that cannot be
     fetched or are not ImageBind's.
     """
@@ -50,9 +60,7 @@ def load(spec: ModelSpec, device: torch.device) -> ImageBindEmbedder:
             f"models.{spec.name}: {path} does not fit the network of the installed package "
             f"{PACKAGE} ({said}); {INSTALL}"
         ) from error
-    model = model.requires_grad_(False).eval().to(device)
-    dtype = DTYPES[precision(spec.precision, device)]
-    return ImageBindEmbedder(_one_view_each(model, device, dtype), spec.options, device, digest)
+    return model.requires_grad_(False).eval().to(device), digest
 
 
 def network_module(name: str) -> ModuleType:
@@ -74,11 +82,9 @@ def network_module(name: str) -> ModuleType:
 def _bare_package() -> ModuleType:
     """The installed package without what its __init__ imports."""
     found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.submodule_search_locations is None:
+    if found is None:
         raise ImportError(f"no package named {PACKAGE!r} is installed")
-    package = ModuleType(PACKAGE)
-    package.__spec__, package.__path__ = found, list(found.submodule_search_locations)
-    return package
+    return importlib.util.module_from_spec(found)
 
 
 def _build(build: Callable[..., Any], config: ImageBindConfig) -> Any:

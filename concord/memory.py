@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def limit_memory(megabytes: int) -> None:
+def limit_memory(megabytes: int, *used: object) -> None:
     """Allow this process, and what it starts, `megabytes` more memory than it has now.
 
-    A megabyte is 2**20 bytes. On Linux alone. What asks for more gets a MemoryError.
+    A megabyte is 2**20 bytes. On Linux alone. What asks for more gets a MemoryError. `used`: what
+    the process will work with; to receive it loads its modules, before the limit.
     """
     import av  # noqa: F401  # loaded before the limit, which is for clips
 

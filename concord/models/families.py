@@ -143,7 +143,7 @@ class Transformers(Family):
         """With the architecture's modalities and, of a folder, its sizes; see there."""
         from concord.models.transformers.architectures import completed
 
-        return completed(spec, entry.architecture, frames)
+        return completed(spec, entry, frames)
 
 
 FAMILIES: dict[str, Family] = {

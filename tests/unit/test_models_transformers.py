@@ -451,6 +451,22 @@ def test_weights_of_a_hub_are_checked(checkpoint, tmp_path, monkeypatch):
         family.load(replace(chosen, sha256="0" * 64), CPU)
 
 
+def test_what_only_a_hub_knows_is_not_taken_from_the_entry(checkpoint, tmp_path, monkeypatch):
+    """Another repository than the entry's: its size is unknown, its number of frames is checked."""
+    import huggingface_hub
+
+    def snapshot(repository, *, revision, allow_patterns):
+        return str(checkpoint("xclip"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    given = {"entry": "xclip-base-patch32", "pretrained": "us/frames4"}
+    chosen = spec(configured(tmp_path, x=given), "x")
+    assert (chosen.dim, chosen.frames) == (0, 8)
+    with pytest.raises(UserError, match=r"models\.x\.frames: 8, .* exactly 4; set `frames: 4`"):
+        family.load(chosen, CPU)
+    family.load(spec(configured(tmp_path, x=given | {"frames": 4}), "x"), CPU)
+
+
 def test_weights_of_a_hub_may_be_pytorchs_where_there_are_no_others(
     configure, checkpoint, tmp_path, monkeypatch
 ):

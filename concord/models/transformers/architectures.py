@@ -7,10 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from concord.errors import UserError, did_you_mean
 from concord.models.base import Modality, ModelSpec
+
+if TYPE_CHECKING:
+    from concord.models.catalogue import Entry
 
 Sees = Literal["frames", "clip", "video"]
 """How pictures of a clip go in: one by one; together; together, through a video processor."""
@@ -85,28 +88,34 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def completed(spec: ModelSpec, expected: str | None, wanted_frames: int | None) -> ModelSpec:
+def completed(spec: ModelSpec, entry: "Entry", wanted_frames: int | None) -> ModelSpec:
     """The spec with what its architecture and its folder's configuration say.
 
-    `expected` is the architecture of the catalogue's entry, `wanted_frames` the configuration's
-    `frames`. Raises UserError, with the configuration key, where they do not fit the checkpoint.
+    `entry` is the catalogue's, `wanted_frames` the configuration's `frames`. Raises UserError,
+    with the configuration key, where they do not fit the checkpoint.
     """
     config = _json(Path(spec.checkpoint) / "config.json") if spec.checkpoint else {}
-    architecture = _architecture(spec, config, expected)
-    frames = _own_frames(spec, config)
-    if architecture.sees == "clip" and frames and wanted_frames not in (None, frames):
-        raise UserError(
-            f"models.{spec.name}.frames: {wanted_frames}, but this checkpoint takes exactly "
-            f"{frames}; remove the key"
-        )
-    return replace(
+    architecture = _architecture(spec, config, entry.architecture)
+    published = entry.dim if spec.pretrained == entry.pretrained else None
+    found = replace(
         spec,
         architecture=architecture.name,
         modalities=_modalities(spec, architecture),
-        dim=architecture.own_dim(config) if config else spec.dim,
+        dim=architecture.own_dim(config) if config else published or 0,
         reads=architecture.reads,
-        frames=wanted_frames or frames or spec.frames,
+        frames=wanted_frames or _own_frames(spec, config) or spec.frames,
     )
+    check_frames(found, config)
+    return found
+
+
+def check_frames(spec: ModelSpec, config: Mapping[str, Any]) -> None:
+    """Raise UserError if a network that takes a fixed number of frames is to be given another."""
+    if config.get("model_type") == "xclip" and spec.frames != (own := _xclip_frames(config)):
+        raise UserError(
+            f"models.{spec.name}.frames: {spec.frames}, but this checkpoint takes exactly {own}; "
+            f"set `frames: {own}`"
+        )
 
 
 def _architecture(spec: ModelSpec, config: dict[str, Any], expected: str | None) -> Architecture:
@@ -153,13 +162,17 @@ def _modalities(spec: ModelSpec, architecture: Architecture) -> tuple[Modality, 
 def _own_frames(spec: ModelSpec, config: dict[str, Any]) -> int | None:
     """Frames that the checkpoint in a folder takes; None where it takes any number."""
     if config.get("model_type") == "xclip":
-        return int((config.get("vision_config") or {}).get("num_frames", 8))
+        return _xclip_frames(config)
     if not spec.checkpoint:
         return None
     folder = Path(spec.checkpoint)
     nested = _json(folder / "processor_config.json").get("video_processor") or {}
     own = nested or _json(folder / "video_preprocessor_config.json")
     return int(own["num_frames"]) if own.get("num_frames") else None
+
+
+def _xclip_frames(config: Mapping[str, Any]) -> int:
+    return int((config.get("vision_config") or {}).get("num_frames", 8))
 
 
 def _json(path: Path) -> dict[str, Any]:

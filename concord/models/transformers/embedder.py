@@ -11,7 +11,11 @@ import numpy as np
 from concord.errors import UserError
 from concord.models.base import Modality, ModelSpec
 from concord.models.devices import precision
-from concord.models.transformers.architectures import ARCHITECTURES, Architecture
+from concord.models.transformers.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    check_frames,
+)
 from concord.models.transformers.checkpoint import local_folder, weights_sha256
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ def load_embedder(spec: ModelSpec, device: "torch.device") -> "TransformersEmbed
     """As concord.models.transformers.load."""
     folder = local_folder(spec)
     model = _model(spec, folder)
+    check_frames(spec, model.config.to_dict())
     return TransformersEmbedder(
         model.to(device).eval(),
         _tokenizer(spec, folder),

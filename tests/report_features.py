@@ -1,6 +1,7 @@
 """Adds what the task `features` leaves to the results that report_results makes."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from concord.config import Config
@@ -19,11 +20,19 @@ BAD_CHECKS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+def project_all(config: Config) -> dict[tuple[str, str], Path]:
+    """Project what `config` embedded; the tables by model and modality."""
+    layout = Results(config).layout
+    found = {(path.parent.name, path.stem): path for path in layout.projections(config.collections)}
+    for (model, modality), path in found.items():
+        project_features(layout, model, modality, path)
+    return found
+
+
 def add_features(config: Config) -> None:
     """Project and probe what `config` embedded."""
     layout = Results(config).layout
-    for path in layout.projections(config.collections):
-        project_features(layout, path.parent.name, path.stem, path)
+    project_all(config)
     for folder in layout.probed():
         model, modality, scope = folder.parts[-3:]
         probe(

@@ -82,9 +82,19 @@ class Scope:
     distances: list[Distance]
 
     @property
+    def empty(self) -> bool:
+        """Whether no clip has features."""
+        return not self.counts.get("clips", sum(probe.row["n"] for probe in self.probes))
+
+    @property
     def told(self) -> list[scatter.Group]:
         """The groups that are told apart."""
         return [group for group in self.drawn if group.colour is not None]
+
+    @property
+    def rest(self) -> list[scatter.Group]:
+        """The group of all other labels, if there are more than are told apart."""
+        return [group for group in self.drawn if group.colour is None]
 
     @property
     def closest(self) -> list[Distance]:

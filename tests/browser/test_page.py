@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from report_features import BAD_CHECKS, add_features, spoil
 from report_results import make_results
 
+from concord.config import TASKS
 from concord.report.aggregate import aggregate
 from concord.report.page import render
 
@@ -29,8 +31,16 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = make_results(
-        tmp_path_factory.mktemp("page"), media=True, report={"clips": 1}, limit=24
+        tmp_path_factory.mktemp("page"),
+        media=True,
+        labels=2,
+        tasks=[*TASKS, "features"],
+        probes={"classifiers": ["logistic", "svm"]},
+        report={"clips": 1, "projections": ["pca", "tsne"]},
+        limit=24,
     )
+    add_features(config)
+    spoil(config, BAD_CHECKS)
     tables, output = config.results / "tables", config.results / "report" / "index.html"
     aggregate(config, tables)
     render(config, tables, output)
@@ -50,8 +60,10 @@ def browse(path: Path, profile: Path, *arguments: str) -> tuple[str, list[str]]:
 def test_the_page_shows_its_content_without_complaint(page: Path, tmp_path: Path) -> None:
     html, console = browse(page, tmp_path)
     assert console == []
-    for heading in ("Who is better", "Scores", "Retrieval", "What is missing", "Clips to watch"):
-        assert heading in html
+    for heading in ("Who is better", "Scores", "Retrieval", "Features", "What is missing",
+                    "Quality of the embeddings", "Clips to watch"):  # fmt: skip
+        assert f">{heading}" in html
+    assert html.count('<svg class="scatter"') == 2 * 4 * 2  # modalities, scopes, methods
     assert "This is a trial run." in html
     assert "<title>Concord</title>" in html
     assert html.count("<video") >= 8

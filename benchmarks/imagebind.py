@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from concord.models.imagebind.config import HUGE, ImageBindConfig
+from concord.models.imagebind.embedder import ImageBindEmbedder, compile_blocks
 from concord.models.imagebind.network import ImageBind
 
 GOALS = {"cpu": {"bf16": 2.0, "fp32": 1.0}, "cuda": {"bf16": 3.0, "autocast": 1.3, "fp32": 1.0}}
@@ -119,7 +120,7 @@ def contestants(
     torch.manual_seed(0)
     state = {k: v.to(device) for k, v in ImageBind(config, [trunk]).state_dict().items()}
     theirs, exact = reference(build, config, trunk, state), ours(config, trunk, state)
-    half = ours(config, trunk, state).hold(torch.bfloat16)
+    half = ours(config, trunk, state).place(trunk, device, torch.bfloat16)
 
     def run_reference(views: Tensor) -> Tensor:
         given = views[:, None] if trunk == "vision" else views
@@ -138,9 +139,8 @@ def contestants(
     if device.type == "cuda":
         found["reference autocast"] = run_autocast
     if compiled:
-        quick = ours(config, trunk, state).hold(torch.bfloat16)
-        for block in quick.blocks(trunk)[:-1]:
-            block.compile(dynamic=True)
+        quick = ours(config, trunk, state).place(trunk, device, torch.bfloat16)
+        compile_blocks(quick, trunk)
         found["ours bf16 compiled"] = lambda views: quick(trunk, views)
     return found
 
@@ -246,13 +246,12 @@ def end_to_end(config: ImageBindConfig, options: argparse.Namespace) -> dict[str
     from concord.models import imagebind
     from concord.models.base import MediaFile
     from concord.models.catalogue import entries, protocols
-    from concord.models.imagebind.embedder import ImageBindEmbedder
     from concord.parallel import Failure, parallel_map
 
     device = torch.device(options.device)
     settings = protocols()[str(entries()["imagebind-proxy"].protocol)].options
-    network = ImageBind(config, ["vision"]).requires_grad_(False).eval().to(device)
-    network.hold(torch.bfloat16)
+    network = ImageBind(config, ["vision"]).requires_grad_(False).eval()
+    network.place("vision", device, torch.bfloat16)
     embedder = ImageBindEmbedder(network, settings, device, "random")
     spec = SimpleNamespace(options=settings, reads="proxies")
     with tempfile.TemporaryDirectory() as folder:

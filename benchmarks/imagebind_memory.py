@@ -55,7 +55,7 @@ def make_inputs(modality: str) -> list[Any]:
     """Two clips of noise, as a reader would give them, or some texts."""
     random = np.random.default_rng(0)
     shapes = {
-        "video": (5, 2, 224, 300, 3),
+        "video": (1, 2, 224, 300, 3),
         "image": (224, 224, 3),
         "audio": (3, 1, 128, 204),
         "depth": (1, 1, 224, 224),

@@ -22,6 +22,7 @@ from concord.models.imagebind.config import (
     TrunkConfig,
     read_config,
 )
+from concord.models.imagebind.embedder import Placed
 from concord.models.imagebind.network import ImageBind
 from concord.models.imagebind.weights import load_network
 from concord.models.weights import sha256
@@ -177,7 +178,7 @@ def test_half_precision_stays_close(trunk):
     given = inputs(trunk, 2)
     with torch.inference_mode():
         exact = network(trunk, given)
-        close = network.hold(torch.bfloat16)(trunk, given)
+        close = network.place(trunk, CPU, torch.bfloat16)(trunk, given)
     assert exact.dtype == close.dtype == torch.float32
     assert (exact - close).abs().max() > 0, "nothing was computed in bf16"
     assert cosine_similarity(exact, close).min() > 0.999
@@ -239,11 +240,38 @@ def test_an_embedding_is_the_plain_mean_over_views(checkpoint):
     assert embedder.views("audio", views) == 3
 
 
-def test_only_the_trunks_that_are_used_are_kept(checkpoint):
-    embedder = imagebind.load(spec(checkpoint, "video", "image", "text"), CPU)
-    assert set(embedder.network.modality_trunks) == {"vision", "text"}
+def test_only_the_trunks_that_are_used_are_read(checkpoint):
+    """A job embeds one modality: no other trunk is converted, or moved to its device."""
+    embedder = imagebind.load(spec(checkpoint, "video", "image", "text", precision="bf16"), CPU)
+    assert isinstance(embedder.network, Placed)
+    network = embedder.network.network
+    assert set(network.modality_trunks) == {"vision", "text"}
+    embedder.embed("text", ["a dog"])
+    types = {t: network.blocks(t)[0].mlp.fc1.weight.dtype for t in network.modality_trunks}
+    assert types == {"text": torch.bfloat16, "vision": torch.float32}
     assert embedder.weights_sha256 == sha256(checkpoint)
     assert embedder.truncated(["short", "word " * 100]) == [False, True]
+
+
+def test_without_a_compiler_it_says_so(checkpoint, monkeypatch):
+    def broken(function):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(UserError, match=r"models\.ib\.compile: .*no C\+\+ compiler.*false"):
+        imagebind.load(spec(checkpoint, "imu", compiled=True), CPU)
+
+
+@pytest.mark.slow
+def test_compiled_gives_the_same(checkpoint, monkeypatch, tmp_path):
+    """For batches of any size."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    plain = imagebind.load(spec(checkpoint, "imu"), CPU)
+    compiled = imagebind.load(spec(checkpoint, "imu", compiled=True), CPU)
+    clips = [view[None].numpy() for view in inputs("imu", 5)]
+    for count in (2, 5):
+        found, expected = (e.embed("imu", clips[:count]) for e in (compiled, plain))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_every_format_gives_the_same(checkpoint, tmp_path):
@@ -304,6 +332,7 @@ class Harmful:
         return print, ("this must never be seen",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_pickled_code_is_never_run(tmp_path, capsys):
     assert "pickled code" in refusal(tmp_path / "w.pth", {"x": Harmful()})
     (tmp_path / "w.bin").write_bytes(pickle.dumps(Harmful()))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def reader(spec: ModelSpec, modality: Modality) -> Reader:
     """How a file becomes what the network's views are cut from; no text."""
-    from concord.models.imagebind import readers
+    from concord.models.imagebind.readers import reader as file_reader
 
-    return readers.reader(spec, modality)
+    return file_reader(spec, modality)
 
 
 def load(spec: ModelSpec, device: "torch.device") -> "ImageBindEmbedder":
@@ -25,6 +25,6 @@ def load(spec: ModelSpec, device: "torch.device") -> "ImageBindEmbedder":
 
     Raises UserError, with what to do, for weights that are missing, unreachable or not ImageBind's.
     """
-    from concord.models.imagebind import embedder
+    from concord.models.imagebind.embedder import load as load_embedder
 
-    return embedder.load(spec, device)
+    return load_embedder(spec, device)

@@ -19,17 +19,38 @@ AT_ONCE = {"cpu": 8, "cuda": 256}
 
 
 def load(spec: ModelSpec, device: torch.device) -> "ImageBindEmbedder":
-    """The trunks of the spec's modalities on a device, in the spec's precision.
+    """The trunks of the spec's modalities, for a device and in the spec's precision.
 
     Raises UserError for weights that cannot be fetched or do not fit, and where compiling fails.
     """
     path, digest = weights_file(spec)
-    trunks = {TRUNK_OF[modality] for modality in spec.modalities}
-    network = load_network(path, trunks).to(device)
-    network.hold(DTYPES[precision(spec.precision, device)])
+    network = load_network(path, {TRUNK_OF[modality] for modality in spec.modalities})
     if spec.compiled:
-        _compile(network, spec.name, device)
-    return ImageBindEmbedder(network, spec.options, device, digest)
+        _check_compiler(spec.name, device)
+    dtype = DTYPES[precision(spec.precision, device)]
+    return ImageBindEmbedder(
+        Placed(network, device, dtype, spec.compiled), spec.options, device, digest
+    )
+
+
+class Placed:
+    """A network whose trunks go to the device when they are first used, and not before."""
+
+    def __init__(
+        self, network: ImageBind, device: torch.device, dtype: torch.dtype, compiled: bool
+    ) -> None:
+        self.network, self.device, self.dtype, self.compiled = network, device, dtype, compiled
+        self.trunks: set[str] = set()
+
+    def __call__(self, trunk: str, views: torch.Tensor) -> torch.Tensor:
+        """Embeddings of views, as ImageBind gives them."""
+        if trunk not in self.trunks:
+            self.network.place(trunk, self.device, self.dtype)
+            if self.compiled:
+                compile_blocks(self.network, trunk)
+            self.trunks.add(trunk)
+        vectors: torch.Tensor = self.network(trunk, views)
+        return vectors
 
 
 class ImageBindEmbedder:
@@ -93,14 +114,16 @@ class ImageBindEmbedder:
         return torch.cat([self.network(trunk, part) for part in torch.split(given, self.at_once)])
 
 
-def _compile(network: ImageBind, name: str, device: torch.device) -> None:
-    """Compile the blocks, all but the last, which differs, and run them, so that a fault shows."""
+def compile_blocks(network: ImageBind, trunk: str) -> None:
+    """Compile the blocks of a trunk, whose code is one; the last differs, and stays as it is."""
+    for block in network.blocks(trunk)[:-1]:
+        block.compile(dynamic=True)
+
+
+def _check_compiler(name: str, device: torch.device) -> None:
+    """Raise UserError where nothing can be compiled."""
     try:
-        for trunk in network.modality_trunks:
-            for block in network.blocks(trunk)[:-1]:
-                block.compile(dynamic=True)
-            with torch.inference_mode():
-                network(trunk, network.example(trunk, device))
+        torch.compile(torch.square)(torch.ones(2, device=device))
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concord.models.imagebind.config import ImageBindConfig, TrunkConfig
-from concord.models.imagebind.stems import CUTS, TEXT_LENGTH, PatchStem, TextStem
+from concord.models.imagebind.stems import PatchStem, TextStem
 
 EPS = 1e-6
 SCALES = {"text": 1 / 0.07, "audio": 20.0, "depth": 5.0, "thermal": 10.0, "imu": 5.0}
@@ -188,26 +188,22 @@ class ImageBind(nn.Module):
         embeddings: Tensor = self.modality_postprocessors[trunk](head(read.float()))
         return embeddings
 
-    def example(self, trunk: str, device: torch.device) -> Tensor:
-        """Two views of zeros, [2, ...], or the token ids of two texts, as `forward` takes them."""
-        if trunk == "text":
-            return torch.arange(TEXT_LENGTH, device=device).expand(2, -1)
-        return torch.zeros(2, CUTS[trunk].channels, *CUTS[trunk].size, device=device)
-
     def blocks(self, trunk: str) -> nn.ModuleList:
         """The blocks of a trunk."""
         return cast(Trunk, self.modality_trunks[trunk]).blocks
 
-    def hold(self, dtype: torch.dtype) -> "ImageBind":
-        """Keep the matrices in another type, so that none is cast when it is used.
+    def place(self, trunk: str, device: torch.device, dtype: torch.dtype) -> "ImageBind":
+        """Move a trunk to a device, and keep its matrices in a type, so that none is cast later.
 
         Embeddings of words, positions, the norms of stems and the heads stay in float32.
         """
-        for trunk in self.modality_trunks:
-            self.blocks(trunk).to(dtype)
-        for stem in self.modality_preprocessors.values():
-            if isinstance(stem, PatchStem):
-                stem.hold(dtype)
+        stem = self.modality_preprocessors[trunk].to(device)
+        if isinstance(stem, PatchStem):
+            stem.hold(dtype)
+        self.modality_trunks[trunk].to(device)
+        self.blocks(trunk).to(dtype)
+        self.modality_heads[trunk].to(device)
+        self.modality_postprocessors[trunk].to(device)
         return self
 
 

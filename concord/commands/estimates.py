@@ -15,6 +15,7 @@ from concord.media.ffmpeg import find_ffmpeg
 from concord.media.probe import OPEN_OPTIONS
 from concord.models.base import Modality, ModelSpec
 from concord.models.catalogue import architecture_file
+from concord.models.imagebind.config import HUGE, TRUNK_OF
 
 MACHINE = "one core of an AMD EPYC server"
 MEDIA_S_PER_MEGAPIXEL = 0.005
@@ -28,6 +29,13 @@ WAVE_BYTES_PER_S = 32_000.0
 MINI_GFLOP = 0.1
 UNKNOWN_GFLOP = 35.0
 """Of one frame through a network whose description is not at hand: that of a ViT-B/16."""
+
+IMAGEBIND = ("imagebind", "imagebind_package")
+IMAGEBIND_VIEWS = {"video": 15, "audio": 3}
+IMAGEBIND_TOKENS = {
+    **{"vision": 257, "text": 77, "audio": 229},
+    **{"depth": 197, "thermal": 197, "imu": 251},
+}
 
 DECODERS = 4
 """Processes that decode beside a GPU, as models.NAME.workers has it by default."""
@@ -85,8 +93,7 @@ def synchrony_cost(found: Footage, jobs: int) -> Cost:
 def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: int) -> Cost:
     """Decoding and the network; a GPU waits for whichever is slower."""
     decoding = 0.0 if modality == "text" else found.seconds * DECODE_S_PER_CLIP_S
-    passes = spec.frames if modality == "video" else 1
-    work = found.clips * passes * gflop(spec, modality)
+    work = found.clips * _passes(spec, modality) * gflop(spec, modality)
     gpu = max(decoding / DECODERS, work / GPU_GFLOP_PER_S)
     return Cost(
         f"embeddings/{spec.name}/{modality}",
@@ -97,14 +104,21 @@ def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: in
     )
 
 
-def gflop(spec: ModelSpec, modality: Modality) -> float:
-    """Billions of operations of one frame or text through a network.
+def _passes(spec: ModelSpec, modality: Modality) -> int:
+    """How often the network runs for one clip: once a frame or view."""
+    if spec.backend in IMAGEBIND:
+        return IMAGEBIND_VIEWS.get(modality, 1)
+    return spec.frames if modality == "video" else 1
 
-    A transformer layer of width w on t tokens does 24 w^2 t + 4 w t^2 of them (Kaplan et al.,
-    Scaling Laws for Neural Language Models, 2020, table 1).
-    """
+
+def gflop(spec: ModelSpec, modality: Modality) -> float:
+    """Billions of operations of one frame, view or text through a network."""
     if spec.backend == "mini":
         return MINI_GFLOP
+    if spec.backend in IMAGEBIND:
+        name = TRUNK_OF[modality]
+        trunk = HUGE.trunks[name]
+        return _transformer_gflop(trunk.blocks, trunk.width, IMAGEBIND_TOKENS[name])
     path = architecture_file(spec)
     if path is None:
         return UNKNOWN_GFLOP
@@ -117,8 +131,15 @@ def gflop(spec: ModelSpec, modality: Modality) -> float:
         tokens = part.get("context_length", 77)
     else:
         tokens = (part.get("image_size", 224) // part.get("patch_size", 16)) ** 2 + 1
-    width = part["width"]
-    return float(part["layers"] * (24 * width**2 * tokens + 4 * width * tokens**2) / 1e9)
+    return _transformer_gflop(part["layers"], part["width"], tokens)
+
+
+def _transformer_gflop(layers: int, width: int, tokens: int) -> float:
+    """A layer of width w on t tokens does 24 w^2 t + 4 w t^2 operations.
+
+    Kaplan et al., Scaling Laws for Neural Language Models, 2020, table 1.
+    """
+    return layers * (24 * width**2 * tokens + 4 * width * tokens**2) / 1e9
 
 
 def _hours(seconds: float, jobs: int) -> float:

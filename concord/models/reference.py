@@ -36,6 +36,12 @@ models:
   pe-pictures: {entry: pe-av-base, protocol: pe-video-text}
 ```
 
+For a look at a few files without a workflow, with the numbers that the workflow would give:
+
+```sh
+python -m concord score --video a.mp4 --audio a.wav --text "a dog barks" --model imagebind
+```
+
 ## What is computed
 
 - Frames: `frames` pictures of the proxy, at the centres of as many equal intervals. A clip shorter
@@ -43,7 +49,13 @@ models:
 - `open_clip`: every picture is resized, cropped and normalised as the model's own description says;
   the embedding is the mean of the pictures' unit vectors, made a unit vector again. Its other
   protocols are below.
-- The modality `image` is one picture file, turned as its EXIF orientation says.
+- `imagebind`: views, frames and sounds are the reference's, from the originals; the embedding is
+  the mean over the views as the network leaves it, and scores take its cosine. `imagebind-proxy`
+  reads proxies and waves instead, which gives other numbers. `imagebind-package` runs the network
+  of the authors' package, which you install (`envs/imagebind.yaml`), on the same inputs:
+  `python -m concord parity imagebind CLIPS...` says how far the two are apart.
+- The modality `image` is one picture file, turned as its EXIF orientation says; ImageBind takes it
+  as it is stored, as its reference does.
 - `transformers`: the checkpoint's own processor and tokenizer make the inputs. CLIP, SigLIP,
   SigLIP 2, Chinese-CLIP and AltCLIP see frames as above; X-CLIP and PE-AV see them together, and
   PE-AV's go evenly from the first to the last, as its processor's own choice does.

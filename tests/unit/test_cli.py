@@ -10,12 +10,19 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from concord.cli import app
-from concord.commands.estimates import footage
+from concord.commands.estimates import (
+    CPU_GFLOP_PER_S,
+    Footage,
+    embedding_cost,
+    footage,
+    gflop,
+)
 from concord.commands.init import collection_names
 from concord.commands.terminal import printable
 from concord.config_docs import ROOT
 from concord.load import load
 from concord.media.ffmpeg import find_ffmpeg
+from concord.models.catalogue import spec
 
 HOSTILE = [
     "with space",
@@ -91,8 +98,8 @@ def test_help_is_light_and_names_every_command(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for command in ("check", "init", "models", "tasks", "plan", "failures", "retry", "summary"):
-        assert command in done.stdout
+    commands = "check init models tasks plan failures retry score parity summary"
+    assert all(command in done.stdout for command in commands.split())
     assert "Exit status" in done.stdout
 
 
@@ -205,6 +212,11 @@ def test_models_and_tasks_are_listed_with_licences_and_needs() -> None:
     models = call("models").stdout
     assert "CC-BY-NC-4.0" in models
     assert "licence" in models
+    assert "NEVER RAN HERE" in models
+    protocols = models.split("Named protocols")[1]
+    (row,) = (line for line in protocols.splitlines() if line.startswith("clip-batch-script"))
+    assert "normalisation: imagenet" in row
+    assert "reads: originals" in row
     tasks = call("tasks").stdout
     assert "synchrony" in tasks
     assert "no model" in tasks
@@ -221,6 +233,18 @@ def test_plan_counts_without_writing(folder: Path) -> None:
     assert media[1] == "2"
     assert float(media[2]) > 0
     assert not Path("results/clips").exists()
+
+
+def test_the_cost_of_imagebind_is_that_of_all_its_views(folder: Path) -> None:
+    """One view of the vision trunk takes 334.6 GFLOP, and a video has 15."""
+    configure(models=["imagebind"], tasks=["video_text"], prompts="p.json")
+    Path("p.json").write_text('[{"index": 1, "video_prompt": "a", "audio_prompt": "b"}]')
+    config = load(Path("config.yaml"))
+    model = spec(config, "imagebind")
+    assert gflop(model, "video") == pytest.approx(334.6, rel=0.01)
+    clips = Footage(clips=1000, seconds=0, megapixels=0, sampled=1)
+    cost = embedding_cost(model, "video", clips, jobs=0)
+    assert cost.core_hours == pytest.approx(1000 * 15 * 334.6 / CPU_GFLOP_PER_S / 3600, rel=0.01)
 
 
 def test_check_leaves_no_results_folder(folder: Path) -> None:

@@ -21,12 +21,14 @@ PACKAGES = (
     "opencv-python-headless",
     "pandas",
     "pyarrow",
+    "scikit-learn",
     "scipy",
     "snakemake",
     "soundfile",
     "torch",
     "torchvision",
     "transformers",
+    "umap-learn",
 )
 
 
@@ -52,6 +54,7 @@ def provenance(config: Config) -> dict[str, Any]:
                 "licence": spec.licence,
                 "commercial": spec.commercial,
                 "citation": spec.citation,
+                "verified": spec.verified,
             }
             for name, spec in specs.items()
         },

@@ -154,7 +154,7 @@ class Collection(Section):
 
     path: Files = Field(
         description="a folder, a list of folders, or a manifest (CSV, JSONL, Parquet) with a "
-        "column `path` and optionally `index`, `audio_path`",
+        "column `path` and optionally `index`, `audio_path`, `image_path`, ...",
         examples=["clips/kling", ["clips/part1", "clips/part2"], "clips.csv"],
     )
     prompts: str | None = Field(

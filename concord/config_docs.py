@@ -222,6 +222,26 @@ media: {fit: stretch, filter: true}
 A manifest is a table with a column `path` (relative paths start in its own folder) and, if wanted,
 `index` and `audio_path`.
 
+Images, depth maps, thermal images and motion recordings beside the clips, and images as clips of
+their own (`photos`), for a model that embeds them; classes by the name of the folder:
+
+```yaml
+collections:
+  drives: {path: clips/drives, depth: depth/drives, imu: imu/drives, label: parent}
+  photos: photos
+prompts: prompts.json
+models: [imagebind]
+tasks: [image_text, depth_video, imu_video, retrieval, features]
+```
+
+A file belongs to the clip of the same place and stem, else of the same index in both names
+(`sample_0001.mp4`, `depth_0001.png`), else of the same stem or index anywhere if only one clip has
+it; a manifest names it in a column `image_path`, `depth_path`, `thermal_path` or `imu_path`.
+Images are pictures of the usual kinds; depth maps and thermal images are pictures or .npy files
+[H, W]; motion is .npy [6, samples]. Images among the clips become clips where a task compares
+images and no folder `image` is set; for `features` alone, only in folders without videos and
+sounds.
+
 """
 
 TITLES = {

@@ -25,6 +25,8 @@ NONE: dict[Modality, str] = {
 }
 """Why a clip has no file of a modality: a word of REASONS."""
 
+_STATUS = {None: "ok", "missing": "failed"}
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -37,17 +39,26 @@ class Beside:
     stamps: list[str | None]
     tied: set[int]
 
-    def row(self, at: int, clip_id: str, modality: Modality) -> dict[str, Any]:
-        """The row of COMPANION_FILES of one clip."""
-        path, stamp = self.paths[at], self.stamps[at]
-        status, reason = "ok", None
-        if not path:
-            status, reason = "skipped", "ambiguous" if at in self.tied else NONE[modality]
-        elif not stamp:
-            status, reason = "failed", "missing"
-        key = digest("\0".join(map(str, (clip_id, modality, path, stamp, reason))))
-        names = {"clip_id": clip_id, "modality": modality, "path": path, "key": key}
-        return {**names, "status": status, "reason": reason, "detail": None}
+    def table(self, modality: Modality, clip_ids: list[str], rows: list[int]) -> pa.Table:
+        """COMPANION_FILES of some clips; `rows` are their rows here."""
+        paths, stamps = [self.paths[at] for at in rows], [self.stamps[at] for at in rows]
+        reasons = [self._reason(at, modality) for at in rows]
+        parts = zip(clip_ids, paths, stamps, reasons, strict=True)
+        data: dict[str, Any] = {
+            "clip_id": clip_ids,
+            "modality": [modality] * len(rows),
+            "path": paths,
+            "key": [digest("\0".join(map(str, (modality, *part)))) for part in parts],
+            "status": [_STATUS.get(reason, "skipped") for reason in reasons],
+            "reason": reasons,
+            "detail": pa.nulls(len(rows), pa.string()),
+        }
+        return pa.table(data, schema=COMPANION_FILES.schema)
+
+    def _reason(self, at: int, modality: Modality) -> str | None:
+        if not self.paths[at]:
+            return "ambiguous" if at in self.tied else NONE[modality]
+        return None if self.stamps[at] else "missing"
 
 
 def find_companions(
@@ -68,13 +79,9 @@ def find_companions(
 def companion_table(
     clip_ids: list[str], rows: list[int], beside: Mapping[Modality, Beside]
 ) -> pa.Table:
-    """COMPANION_FILES: a row for each modality of each clip; `rows` are the clips' in FOUND."""
-    made = [
-        files.row(at, clip_id, modality)
-        for at, clip_id in zip(rows, clip_ids, strict=True)
-        for modality, files in beside.items()
-    ]
-    return pa.Table.from_pylist(made, schema=COMPANION_FILES.schema)
+    """COMPANION_FILES: all clips for each modality in turn; `rows` are the clips' in FOUND."""
+    parts = [files.table(modality, clip_ids, rows) for modality, files in beside.items()]
+    return pa.concat_tables([COMPANION_FILES.schema.empty_table(), *parts])
 
 
 def _find(
@@ -91,7 +98,7 @@ def _find(
     files = scan_companions(folder, modality, collection.recursive, results)
     wanting = [clip and not path for clip, path in zip(clips, paths, strict=True)]
     pairs = pair_files(placed(found, pa.array(wanting)), placed(files, _everything(files)))
-    if not pairs.of:
+    if any(wanting) and not pairs.of:
         endings = ", ".join(COMPANION_EXTENSIONS[modality])
         raise UserError(
             f"{modality}: no file in {absolute(folder)} belongs to a clip; expected files that end "

@@ -119,7 +119,7 @@ def _write_clips(config: Config, name: str, described: Described) -> list[str]:
     names = _write_shards(folder / "plan", PLAN, described.plan, shard)
     write_text_if_changed(folder / "shards.json", json.dumps(names) + "\n")
     modalities = described.modalities
-    parts = pa.array(np.repeat(shard.to_numpy(), len(modalities)))
+    parts = pa.array(np.tile(shard.to_numpy(), len(modalities)), pa.int64())
     _write_shards(folder / "companions", COMPANION_FILES, described.companions, parts)
     write_text_if_changed(folder / "companions.json", json.dumps(modalities) + "\n")
     write_table_if_changed(folder / "clips.parquet", CLIPS, _with_shards(described, shard))

@@ -8,7 +8,8 @@ from concord.config import Config
 from concord.errors import UserError
 from concord.load import check, load, without_unmade
 from concord.models import catalogue
-from concord.scores.tasks import applies
+from concord.models.base import Modality
+from concord.scores.tasks import applies, companions
 
 
 def run(path: Path) -> None:
@@ -19,6 +20,15 @@ def run(path: Path) -> None:
     say(f"{path}: no problems", "green")
     for note in _notes(config):
         say(f"note: {note}", "yellow")
+
+
+def _absent(config: Config, name: str) -> list[Modality]:
+    """What tasks compare and a collection of plain folders cannot have; images may be clips."""
+    collection = config.collections[name]
+    if not all(path.is_dir() for path in collection.path):
+        return []  # a manifest has columns for it
+    wanted = companions(config.tasks)
+    return [m for m in wanted if m != "image" and getattr(collection, m) is None]
 
 
 def _notes(config: Config) -> Iterator[str]:
@@ -44,6 +54,11 @@ def _notes(config: Config) -> Iterator[str]:
         if idle:
             lack = "no configured model can do them" if has_prompts else "it has no prompts"
             yield f"collections.{name}: nothing will be scored for {', '.join(idle)}: {lack}"
+        for modality in _absent(config, name):
+            yield (
+                f"collections.{name}: no folder `{modality}` is named, so tasks that compare "
+                f"{modality} will have no score there"
+            )
     for spec in specs:
         if not spec.commercial:
             yield f"models.{spec.name}: licence {spec.licence}; not for commercial use as it stands"

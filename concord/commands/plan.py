@@ -6,6 +6,10 @@ from itertools import chain
 from math import ceil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from concord.clips.describe import Described
 from concord.clips.plan import planned_texts
 from concord.clips.survey import Survey, survey
 from concord.commands.estimates import (
@@ -22,7 +26,7 @@ from concord.config import Config
 from concord.errors import UserError
 from concord.load import load, without_unmade
 from concord.models import catalogue
-from concord.models.base import Modality, ModelSpec
+from concord.models.base import COMPANIONS, Modality, ModelSpec
 from concord.scores.tasks import applies, needs
 
 LAST_JOBS = 3
@@ -69,7 +73,10 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
         ]
         for spec in specs:
             for modality in _modalities(scored, spec, config.tasks):
-                if modality != "text":
+                if modality in COMPANIONS:
+                    beside = Footage(_files(found.collections[name], modality), 0, 0, 0)
+                    yield embedding_cost(spec, modality, beside, jobs)
+                elif modality != "text":
                     yield embedding_cost(spec, modality, clips, jobs)
                 elif prompt_set and (prompt_set, spec.name) not in embedded:
                     embedded.add((prompt_set, spec.name))
@@ -81,6 +88,13 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
         tables = sum(task != "features" for task, _ in scored) + ("synchrony" in config.tasks)
         yield Cost("scores", tables, 0.0)
     yield Cost("tables, exports, page", LAST_JOBS, 0.0)
+
+
+def _files(described: Described, modality: Modality) -> int:
+    """The number of files of a modality beside the clips of a collection."""
+    rows = described.companions
+    there = pc.and_(pc.equal(rows["modality"], modality), pc.equal(rows["status"], "ok"))
+    return int(pc.sum(there.cast(pa.int64())).as_py() or 0)
 
 
 def _modalities(

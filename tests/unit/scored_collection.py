@@ -37,7 +37,7 @@ class Collection:
         self.folder = folder
         self.clips: list[Row] = []
         self.media: list[Row] = []
-        self.vectors: dict[str, list[Row]] = {"video": [], "audio": [], "text": []}
+        self.vectors: dict[str, list[Row]] = {modality: [] for modality in MODALITIES}
         self.note: dict[tuple[str, int], Row] = {}
 
     def clip(self, name: str, prompt: str | None = "a cat", **clip: Any) -> None:
@@ -65,7 +65,7 @@ class Collection:
                 "mean_volume_db": -20.0,
             }
         )
-        for offset, modality in enumerate(("video", "audio")):
+        for offset, modality in enumerate(m for m in MODALITIES if m != "text"):
             self.embed(modality, name, vector(10 * len(self.clips) + offset))
         for text in (prompt, f"{prompt} sounds"):
             if prompt and digest(text) not in [row["id"] for row in self.vectors["text"]]:
@@ -101,8 +101,8 @@ class Collection:
         rows = read_table(self.write(task), SCORES).to_pylist()
         return {row["clip_id"]: row for row in rows}
 
-    def ranked(self) -> dict[tuple[str, str | None], Row]:
-        rows = read_table(self.write("retrieval"), RETRIEVAL).to_pylist()
+    def ranked(self, pairs: Sequence[str] = ()) -> dict[tuple[str, str | None], Row]:
+        rows = read_table(self.write("retrieval", pairs=pairs), RETRIEVAL).to_pylist()
         return {(row["direction"], row["query"]): row for row in rows}
 
     def _shards(self, name: str, table: Table, rows: list[Row]) -> list[Path]:

@@ -352,6 +352,57 @@ def test_retrieval_reads_companion_files_where_a_pair_of_the_model_does() -> Non
     )
 
 
+def test_a_pair_of_companions_is_compared_where_the_clip_has_both(collection: Collection) -> None:
+    for name in ("a", "b", "c"):
+        collection.clip(f"{name}.mp4")
+    collection.fail("depth", "b.mp4", "skipped", "no_depth_file")
+    collection.media[2] |= {"video_status": "failed", "video_reason": "no_frames"}
+    rows = collection.scored("depth_image")
+    depth, image = (collection.vectors[m][0]["embedding"] for m in ("depth", "image"))
+    assert rows["a.mp4"]["value"] == pytest.approx(cosine(depth, image), abs=1e-12)
+    assert outcome(rows["b.mp4"]) == ("skipped", "no_depth_file")
+    assert outcome(rows["c.mp4"]) == ("ok", None), "its picture is not asked for"
+    assert outcome(collection.scored("depth_video")["c.mp4"]) == ("failed", "no_frames")
+
+
+@pytest.mark.parametrize(
+    ("task", "prompt"), [("image_text", "a cat"), ("imu_text", "a cat"), ("audio_text", None)]
+)
+def test_companions_are_compared_with_the_video_prompt(
+    collection: Collection, task: str, prompt: str | None
+) -> None:
+    collection.clip("a.mp4")
+    modality = task.split("_")[0]
+    texts = {row["id"]: row["embedding"] for row in collection.vectors["text"]}
+    wanted = cosine(
+        collection.vectors[modality][0]["embedding"], texts[digest(prompt or "a cat sounds")]
+    )
+    assert collection.scored(task)["a.mp4"]["value"] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_the_gate_acts_on_pairs_that_listen(collection: Collection) -> None:
+    collection.clip("a.mp4")
+    collection.media[0]["mean_volume_db"] = -80.0
+    assert outcome(collection.scored("audio_image")["a.mp4"]) == ("skipped", "silent")
+    assert outcome(collection.scored("image_video")["a.mp4"]) == ("ok", None)
+
+
+def test_retrieval_ranks_the_configured_pairs_of_companions(collection: Collection) -> None:
+    for name in ("a", "b", "c"):
+        collection.clip(f"{name}.mp4", name)
+    collection.fail("image", "b.mp4", "skipped", "no_image")
+    usual = collection.ranked()
+    found = collection.ranked(["image_text", "depth_image"])
+    assert {key: row for key, row in found.items() if key in usual} == usual
+    assert {direction for direction, _ in found.keys() - usual.keys()} == {
+        *("image_to_text", "text_to_image", "depth_to_image", "image_to_depth"),
+    }
+    assert outcome(found["image_to_text", "b.mp4"]) == ("skipped", "no_image")
+    row = found["image_to_text", "a.mp4"]
+    assert (row["candidates"], row["positives"]) == (3, 1), "every text, also of missing images"
+    assert found["depth_to_image", "a.mp4"]["candidates"] == 2
+
+
 def test_task_descriptions_load_no_heavy_package() -> None:
     code = "import sys, concord.scores.tasks; print(*{m.split('.')[0] for m in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

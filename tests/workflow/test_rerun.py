@@ -103,7 +103,7 @@ def test_options_rerun_exactly_what_depends_on_them(workflow: Workflow) -> None:
     assert jobs(media={"workers": 1, "timeout_s": 10}) == set()
     gate = {"score_task", "score_synchrony"}
     assert jobs(audio={"silence_db": -20}) == gate | ROOMS_AFTER_SCORES
-    frames = {"embed_media", "score_task"} | ROOMS_AFTER_SCORES
+    frames = {"embed_media", "check_embeddings", "score_task"} | ROOMS_AFTER_SCORES
     workflow.config = config | {"models": {"mini": {"frames": 4}}}
     assert set(workflow.jobs()) == frames
     assert workflow.jobs()["embed_media"] == 1, "the sound does not depend on frames"

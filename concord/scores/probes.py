@@ -4,6 +4,7 @@ Every clip is predicted once, by a classifier that was trained on the other fold
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ Row = dict[str, Any]
 
 MAX_ITERATIONS = {"logistic": 1000, "svm": 5000, "mlp": 200}
 HIDDEN_UNITS = 256
+_NO_FEATURES = "no clip has features; this is the commonest reason"
 _SKIPPED = {
     "no_label": "no clip with features has a label",
     "one_label": "all clips with features have one label",
@@ -95,7 +97,11 @@ def _probe_all(
     about = {"split": probes["split"], **counts}
     if reason:
         for name in probes["classifiers"]:
-            status = {"status": "skipped", "reason": reason, "detail": _SKIPPED[reason]}
+            status = {
+                "status": "skipped",
+                "reason": reason,
+                "detail": _SKIPPED.get(reason, _NO_FEATURES),
+            }
             rows += [about | status | {"probe": name, "metric": m, "n": 0} for m in METRICS]
             predictions += [row | {"probe": name} for row in _predictions(clips, None, None)]
         return rows, predictions
@@ -116,8 +122,9 @@ def _leave_out_rare(clips: Labelled, folds: int, grouped: bool) -> str | None:
     outcome = clips.outcome
     unit = clips.group if grouped else clips.clip_id
     if not outcome.ok.any():
-        unlabelled = (outcome.reason == "no_label").any()
-        return "no_label" if unlabelled else "too_few_clips"
+        reasons = Counter(outcome.reason.tolist())
+        unlabelled = not reasons or "no_label" in reasons
+        return "no_label" if unlabelled else str(reasons.most_common(1)[0][0])
     labels = sorted(set(clips.label[outcome.ok]))
     kept = list(labels)
     for label in labels:

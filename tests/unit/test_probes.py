@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_features import blobs, write_source
+from labelled_features import blobs, write_media, write_source
 from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
@@ -202,6 +202,18 @@ def test_what_cannot_be_probed_says_why(
     assert {(row["n"], row["n_expected"], row["n_skipped"]) for row in rows} == {(0, 20, 20)}
     assert len(predictions) == 20
     assert {row["status"] for row in predictions} == {"skipped"}
+
+
+def test_without_features_the_reason_is_that_of_the_clips(tmp_path: Path) -> None:
+    """Sounds alone have no picture to learn from."""
+    features, labels = blobs(20, 2, distance=1)
+    source = write_source(tmp_path, features, labels)
+    silent = {"video_status": "skipped", "video_reason": "no_video_stream"}
+    write_media(source.media[0].parent, [{"clip_id": f"{i:03}"} | silent for i in range(20)])
+    rows, predictions = probed(tmp_path, source)
+    found = {(row["status"], row["reason"]) for row in [*rows, *predictions]}
+    assert found == {("skipped", "no_video_stream")}
+    assert {(row["n"], row["n_skipped"]) for row in rows} == {(0, 20)}
 
 
 def test_collections_are_told_apart(tmp_path: Path) -> None:

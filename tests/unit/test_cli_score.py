@@ -138,6 +138,39 @@ def test_an_image_and_a_text_through_clip(tmp_path):
     assert pair["cosine"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_batch_script_recipe_reads_the_original(tmp_path):
+    """Frames i*(N//n) of the file itself, which is larger than its proxy would be."""
+    torch = pytest.importorskip("torch")
+    import av
+    import open_clip
+    from torchvision import transforms
+
+    weights = write_tiny_open_clip(tmp_path / "tiny")
+    video = write_proxy(tmp_path / "large.mp4", 30, (640, 480))
+    options = ("--video", video, "--text", "a dog", "--model", "open_clip", "--precision", "fp32")
+    found, other = (
+        scored(*options, "--checkpoint", weights, "--protocol", name)["pairs"][0]["cosine"]
+        for name in ("clip-batch-script", "clip-centres")
+    )
+    transform = transforms.Compose(
+        [
+            transforms.Resize((64, 64)),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    with av.open(str(video)) as container:
+        frames = [frame.to_image() for frame in container.decode(video=0)]
+    pictures = torch.stack([transform(frames[i * (len(frames) // 8)]) for i in range(8)])
+    model = open_clip.create_model(f"local-dir:{weights.parent}").eval()
+    tokens = open_clip.get_tokenizer(f"local-dir:{weights.parent}")(["a dog"])
+    with torch.no_grad():
+        features, text = model.visual(pictures).mean(0), model.encode_text(tokens)[0]
+        expected = float(torch.nn.functional.cosine_similarity(features, text, 0))
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert other != pytest.approx(expected, abs=1e-3)
+
+
 def test_originals_and_long_texts_through_imagebind(clip, tmp_path):
     weights = write_tiny(tmp_path / "tiny.pth")
     options = ("--checkpoint", weights, "--video", clip, "--text", "a dog " * 60)

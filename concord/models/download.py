@@ -69,10 +69,10 @@ def _complete(url: str, file: BinaryIO, hint: str) -> None:
             tries = 1 if file.tell() > before else tries + 1
             hopeless = isinstance(error, HTTPError) and error.code in (401, 403, 404, 410)
             if hopeless or tries == FRUITLESS_TRIES:
+                kept = f"; the next try goes on after the {file.tell()} bytes in {file.name}"
                 raise UserError(
-                    f"{url} could not be fetched ({type(error).__name__}: {error}); "
-                    f"{file.tell()} bytes are in {file.name}, and the next try goes on from "
-                    f"there. {hint}"
+                    f"{url} could not be fetched ({type(error).__name__}: {error})"
+                    f"{kept if file.tell() else ''}. {hint}"
                 ) from error
             time.sleep(WAIT_S)
         else:

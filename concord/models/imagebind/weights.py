@@ -29,14 +29,12 @@ def weights_file(spec: ModelSpec) -> tuple[Path, str]:
     if spec.checkpoint:
         path = Path(spec.checkpoint)
     else:
-        path = fetch(
-            PUBLISHED,
-            cache_folder() / PUBLISHED.rsplit("/", 1)[-1],
-            sha256=spec.sha256,
-            check=_whole,
-            hint=f"On a machine without network, copy the file from another one and set "
-            f"models.{spec.name}.checkpoint to it.",
+        path = cache_folder() / PUBLISHED.rsplit("/", 1)[-1]
+        hint = (
+            f"models.{spec.name} needs this file: on a machine without network, copy it from "
+            f"another one to {path}, or set models.{spec.name}.checkpoint to where it is"
         )
+        fetch(PUBLISHED, path, sha256=spec.sha256, check=_whole, hint=hint)
     if spec.checkpoint and spec.sha256:
         return path, spec.sha256
     found = cached_sha256(path, cache_folder() / "weights.json")

@@ -8,7 +8,7 @@ from concord.config import Config
 from concord.errors import UserError
 from concord.load import check, load, without_unmade
 from concord.models import catalogue
-from concord.models.base import Modality
+from concord.models.base import Modality, ModelSpec
 from concord.scores.tasks import applies, companions
 
 
@@ -20,6 +20,19 @@ def run(path: Path) -> None:
     say(f"{path}: no problems", "green")
     for note in _notes(config):
         say(f"note: {note}", "yellow")
+
+
+def _idle(config: Config, specs: list[ModelSpec], has_prompts: bool) -> dict[str, list[str]]:
+    """The tasks that no model does on a collection, by what is lacking."""
+
+    def possible(task: str, prompts: bool) -> bool:
+        return any(applies(task, spec.modalities, prompts, config.tasks) for spec in specs)
+
+    tasks = [t for t in config.tasks if t != "synchrony" and not possible(t, has_prompts)]
+    return {
+        "it has no prompts": [task for task in tasks if possible(task, True)],
+        "no configured model can do them": [task for task in tasks if not possible(task, True)],
+    }
 
 
 def _absent(config: Config, name: str) -> list[Modality]:
@@ -45,15 +58,9 @@ def _notes(config: Config) -> Iterator[str]:
     specs = [catalogue.spec(config, name) for name in config.models]
     for name in config.collections:
         has_prompts = config.prompt_set(name) is not None
-        idle = [
-            task
-            for task in config.tasks
-            if task != "synchrony"
-            and not any(applies(task, spec.modalities, has_prompts, config.tasks) for spec in specs)
-        ]
-        if idle:
-            lack = "no configured model can do them" if has_prompts else "it has no prompts"
-            yield f"collections.{name}: nothing will be scored for {', '.join(idle)}: {lack}"
+        for lack, idle in _idle(config, specs, has_prompts).items():
+            if idle:
+                yield f"collections.{name}: nothing will be done for {', '.join(idle)}: {lack}"
         for modality in _absent(config, name):
             yield (
                 f"collections.{name}: no folder `{modality}` is named, so tasks that compare "

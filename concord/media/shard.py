@@ -80,8 +80,8 @@ def restore(
     protocol: dict[str, Any],
     folder: Path,
     *,
-    timeout_s: float = 600,
-    memory_mb: int = 8000,
+    timeout_s: float,
+    memory_mb: int,
 ) -> tuple[Path | None, Path | None]:
     """Make the proxy and the wave of a row anew, below `folder`; None where the row has none.
 

@@ -10,7 +10,7 @@ from typing import Any
 from concord.errors import UserError
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.paths import Written, usual_name
-from concord.media.shard import restore
+from concord.media.proxies import Limits, Proxies
 from concord.media.transcode import MachineError
 from concord.progress import Progress
 from concord.tables import MEDIA, read_table
@@ -43,18 +43,15 @@ def write_tree(
     written = Written(tree, shard)
     written.keep(places.values())
     todo = [row for row in rows if not written.holds(places[row["key"]], row["key"])]
+    proxies = Proxies(media.parent, protocol, scratch, Limits(timeout_s, memory_mb))
     progress = Progress(f"tree {shard}: clips", len(todo))
 
     def write(row: Mapping[str, Any]) -> str | None:
         folder = scratch / row["key"]
         try:
-            proxy, wave = _sources(media.parent, row)
-            if not all(path is None or path.exists() for path in (proxy, wave)):
-                proxy, wave = restore(
-                    row, protocol, folder, timeout_s=timeout_s, memory_mb=memory_mb
-                )
-            folder.mkdir(exist_ok=True)
-            file = _mux(proxy, wave, folder, timeout_s)
+            folder.mkdir()
+            with proxies.open(row) as (proxy, wave):
+                file = _mux(proxy, wave, folder, timeout_s)
             written.place(file, places[row["key"]], row["key"])
         except MachineError:
             raise
@@ -75,10 +72,6 @@ def write_tree(
         shutil.rmtree(scratch, ignore_errors=True)
     if problems:
         raise UserError(*problems)
-
-
-def _sources(shard: Path, row: Mapping[str, Any]) -> tuple[Path | None, Path | None]:
-    return shard / "video" / row["proxy"], shard / "audio" / row["wave"] if row["wave"] else None
 
 
 def _mux(proxy: Path | None, wave: Path | None, folder: Path, timeout_s: float) -> Path:

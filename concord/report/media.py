@@ -82,7 +82,13 @@ def _sources(
     if any(path is not None and not path.exists() for path in (proxy, wave)):
         from concord.media.shard import restore
 
-        return restore(row, media_protocol(config, row["collection"]), scratch)
+        return restore(
+            row,
+            media_protocol(config, row["collection"]),
+            scratch,
+            timeout_s=config.media.timeout_s,
+            memory_mb=config.media.memory_mb,
+        )
     return proxy, wave
 
 

@@ -27,6 +27,8 @@ from concord.media.ffmpeg import Ffmpeg, find_ffmpeg
 from concord.media.shard import drop_proxies, restore
 from concord.tables import read_metadata
 
+LIMITS: dict[str, Any] = {"timeout_s": 60, "memory_mb": 2000}
+
 
 @pytest.fixture
 def three(tmp_path: Path) -> list[Path]:
@@ -44,6 +46,20 @@ def files(folder: Path) -> set[str]:
 
 def named(rows: dict[str, dict[str, Any]]) -> set[str]:
     return {row[kind] for row in rows.values() for kind in ("proxy", "wave") if row[kind]}
+
+
+def test_nothing_is_made_of_a_clip_that_is_an_image(tmp_path: Path, three: list[Path]) -> None:
+    picture = tmp_path / "a.PNG"
+    picture.write_bytes(b"opened by nobody here")
+    row = run(tmp_path, [three[0], picture])["a.PNG"]
+    reasons = [(row[f"{part}status"], row[f"{part}reason"]) for part in ("", "video_", "audio_")]
+    assert reasons == [("skipped", "still_image")] * 2 + [("skipped", "no_audio_stream")]
+    assert (row["proxy"], row["wave"], len(files(tmp_path))) == (None, None, 2)
+    assert (
+        run(tmp_path, [three[0], picture], protocol(filters=True))["a.PNG"]["reason"]
+        == "still_image"
+    )
+    assert processed(tmp_path) == 0
 
 
 def test_only_new_and_changed_clips_are_processed(tmp_path: Path, three: list[Path]) -> None:
@@ -86,14 +102,14 @@ def test_dropped_proxies_are_not_made_again_until_needed(tmp_path: Path, three: 
     assert run(tmp_path, three, keep_proxies=False)["loud.mp4"] == rows["loud.mp4"]
     assert processed(tmp_path) == 1
 
-    proxy, wave = restore(rows["loud.mp4"], protocol(), tmp_path / "again")
+    proxy, wave = restore(rows["loud.mp4"], protocol(), tmp_path / "again", **LIMITS)
     assert proxy is not None
     assert wave is not None
     assert proxy.read_bytes() == original
     assert wave.stat().st_size > 30_000
     three[0].write_bytes(b"")
     with pytest.raises(UserError, match="changed"):
-        restore(rows["loud.mp4"], protocol(), tmp_path / "again2")
+        restore(rows["loud.mp4"], protocol(), tmp_path / "again2", **LIMITS)
 
 
 def test_filter_measures_but_does_not_transcode(tmp_path: Path, three: list[Path]) -> None:

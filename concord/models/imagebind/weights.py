@@ -13,7 +13,7 @@ from concord.models.base import ModelSpec
 from concord.models.download import cache_folder, fetch
 from concord.models.imagebind.config import CONFIG_FILE, ImageBindConfig, read_config
 from concord.models.imagebind.network import ImageBind
-from concord.models.weights import cached_sha256
+from concord.models.weights import cached_sha256, sha256
 
 PUBLISHED = "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth"
 SHOWN = 3
@@ -28,15 +28,13 @@ def weights_file(spec: ModelSpec) -> tuple[Path, str]:
     """
     if spec.checkpoint:
         path = Path(spec.checkpoint)
-    else:
-        path = cache_folder() / PUBLISHED.rsplit("/", 1)[-1]
-        hint = (
-            f"models.{spec.name} needs this file: on a machine without network, copy it from "
-            f"another one to {path}, or set models.{spec.name}.checkpoint to where it is"
-        )
-        fetch(PUBLISHED, path, sha256=spec.sha256, check=_whole, hint=hint)
-    if spec.checkpoint and spec.sha256:
-        return path, spec.sha256
+        return path, spec.sha256 or sha256(path)
+    path = cache_folder() / PUBLISHED.rsplit("/", 1)[-1]
+    hint = (
+        f"models.{spec.name} needs this file: on a machine without network, copy it from "
+        f"another one to {path}, or set models.{spec.name}.checkpoint to where it is"
+    )
+    fetch(PUBLISHED, path, sha256=spec.sha256, check=_whole, hint=hint)
     found = cached_sha256(path, cache_folder() / "weights.json")
     if spec.sha256 and found != spec.sha256.lower():
         raise UserError(

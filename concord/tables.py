@@ -14,7 +14,7 @@ from concord.files import atomic_path
 
 STATUSES = ("ok", "skipped", "failed")
 REASONS = {
-    "not_media": "the file is neither video nor audio by its extension",
+    "not_media": "by its extension no video or sound, nor an image where images are compared",
     "name_not_utf8": "the file name is not valid UTF-8",
     "hidden": "the file name begins with a dot",
     "not_a_file": "neither a file nor a link to one",
@@ -116,7 +116,7 @@ CLIPS = Table(
     (
         Column("clip_id", _text, "path below its folder; null: a prompt without clip"),
         Column("path", _text, "absolute path of the file; null for a prompt without clip"),
-        Column("kind", _text, "video, audio or other, by extension; null without clip"),
+        Column("kind", _text, "video, audio, image or other, by extension; null without clip"),
         Column("shard", _text, "shard that holds the clip; null if it is not processed"),
         _ITEM,
         Column("prompt_index", _int, "index of the prompt; null without a prompt"),

@@ -210,10 +210,10 @@ def configured(models: Mapping[str, Mapping[str, Any]], folder: Path) -> Config:
             }
         )
     except UserError as error:
-        wrong = [problem for problem in map(str, error.args) if problem.startswith("models.")]
-        raise UserError(
-            *(_as_option(problem, models) for problem in wrong or error.args)
-        ) from error
+        problems = [str(problem) for problem in error.args]
+        wrong = [problem for problem in problems if problem.startswith("models.")] or problems
+        named = dict.fromkeys(_as_option(problem, models) for problem in wrong)
+        raise UserError(*named) from error
 
 
 def specs(config: Config, given: Sequence[Given]) -> list[ModelSpec]:

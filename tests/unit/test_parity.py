@@ -174,11 +174,13 @@ def test_a_package_of_another_kind_is_told(package, tmp_path):
         imagebind_package.load(spec(config, "p"), CPU)
 
 
-def test_other_models_and_files_are_refused(files):
+def test_other_models_and_files_are_refused(package, files):
     other = CliRunner().invoke(app, ["parity", "mini", files[0]])
     assert other.exit_code == 1
     assert "expected imagebind" in other.stderr
     assert "found another extension" in call("a.txt").stderr
+    wrong = call(files[0], "--checkpoint", "no.pth").stderr
+    assert wrong.count("--checkpoint: ") == 1, "said once, though both models have it"
 
 
 def test_difference_is_relative_to_the_largest_value():

@@ -21,7 +21,7 @@ from concord.tables import COMPANION_FILES, read_table
 Row = dict[str, Any]
 Key = tuple[str, str]
 WORKERS = 4
-SEEN = ("image", "depth", "thermal")  # what a browser can show of the files beside the clips
+SEEN = ("image", "depth", "thermal")  # of the files beside the clips
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,15 @@ class Gallery:
         return found
 
     def _companions(self) -> Iterator[Row]:
-        """Rows of COMPANION_FILES, with their collection, of files that can be seen."""
+        """Rows of COMPANION_FILES, with their collection, of files that are pictures."""
         layout = Results(self.config).layout
         for collection in self.config.collections:
-            for path in (
-                layout.companions(collection) if companions(self.config, collection) else ()
-            ):
+            if not companions(self.config, collection):
+                continue
+            for path in layout.companions(collection):
                 for row in read_table(path, COMPANION_FILES).to_pylist():
-                    if row["status"] == "ok" and row["modality"] in SEEN:
+                    array = str(row["path"]).endswith(".npy")
+                    if row["status"] == "ok" and row["modality"] in SEEN and not array:
                         yield row | {"collection": collection}
 
 

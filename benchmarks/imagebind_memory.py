@@ -64,8 +64,9 @@ def make_inputs(modality: str) -> list[Any]:
     }
     if modality == "text":
         return TEXTS
-    top = 255 if modality in ("video", "image") else 1
-    return [random.random(shapes[modality], np.float32) * top for _ in range(2)]
+    if modality in ("video", "image"):
+        return [random.random(shapes[modality], np.float32) * 255 for _ in range(2)]
+    return [random.standard_normal(shapes[modality], np.float32) for _ in range(2)]
 
 
 def embed(path: Path, modalities: tuple[str, ...], precision: str) -> dict[str, Vectors]:

@@ -22,6 +22,12 @@ MAX_PIXELS = 36_000_000
 MAX_RESAMPLING_WEIGHTS = 2**26
 """Largest table of filter weights (256 MB) a pair of sample rates may need; odd ones need most."""
 
+BLOCK_S = 60
+"""Sound that is resampled at once, in seconds."""
+
+MARGIN = 8
+"""Steps of the resampler on either side of a block, more than its filter reaches."""
+
 Choose = Callable[[int, Fraction], Sequence[int]]
 """From the number of frames and the average frame rate (1/s) to the indices of those wanted."""
 
@@ -188,7 +194,6 @@ def _decode_audio(file: MediaFile) -> tuple[np.ndarray, int]:
                 else:
                     blocks += [part.to_ndarray() for part in resampler.resample(None)]
                 resampler, kind = av.AudioResampler("fltp", layout, rate_hz), now
-            frame.pts = None
             blocks += [part.to_ndarray() for part in resampler.resample(frame)]
         if resampler:
             blocks += [part.to_ndarray() for part in resampler.resample(None)]
@@ -199,19 +204,26 @@ def _decode_audio(file: MediaFile) -> tuple[np.ndarray, int]:
 
 
 def _resample(samples: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray:
+    """Samples at another rate, a minute at a time: the filter takes several times their memory."""
     with outside_memory_limit():
         import torch
         from torchaudio.functional import resample
 
     common = gcd(rate_hz, wanted_hz)
-    if rate_hz * wanted_hz // common**2 > MAX_RESAMPLING_WEIGHTS:
+    given, made = rate_hz // common, wanted_hz // common  # samples that pass in the same time
+    if given * made > MAX_RESAMPLING_WEIGHTS:
         raise ValueError("memory_limit", f"{rate_hz} Hz cannot be resampled to {wanted_hz} Hz")
+    block, parts = BLOCK_S * common, []
     with one_thread():
-        try:
-            result: np.ndarray = resample(torch.from_numpy(samples), rate_hz, wanted_hz).numpy()
-        except RuntimeError as error:  # torch has no own error for a CPU without memory
-            raise ValueError("memory_limit", str(error)) from error
-    return result
+        for start in range(0, -(-samples.shape[1] // given), block):
+            before = min(start, MARGIN)
+            part = samples[:, (start - before) * given : (start + block + MARGIN) * given]
+            try:
+                resampled = resample(torch.from_numpy(part), rate_hz, wanted_hz).numpy()
+            except RuntimeError as error:  # torch has no own error for a CPU without memory
+                raise ValueError("memory_limit", str(error)) from error
+            parts.append(resampled[:, before * made : (before + block) * made].copy())
+    return np.concatenate(parts, axis=1)
 
 
 @contextmanager

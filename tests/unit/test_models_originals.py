@@ -201,6 +201,20 @@ def test_other_rates_are_resampled_as_torchaudio_does(
     np.testing.assert_allclose(mono, expected.mean(axis=0, keepdims=True), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "wanted_hz", "seconds"),
+    [(44_100, 16_000, 125.3), (8_000, 16_000, 60), (48_000, 16_000, 180.01), (16_000, 8_025, 61)],
+)
+def test_long_sound_is_resampled_without_seams(
+    tmp_path: Path, rate_hz: int, wanted_hz: int, seconds: float
+) -> None:
+    """It is done in blocks, to take less memory."""
+    samples = noise(1, seconds, rate_hz)
+    path = write_sound(tmp_path / "a.wav", samples, rate_hz)
+    expected = resample(torch.from_numpy(samples), rate_hz, wanted_hz).numpy()
+    np.testing.assert_allclose(read_audio(MediaFile(path), wanted_hz), expected, atol=1e-6)
+
+
 def test_sound_that_changes_midway_keeps_its_first_rate(tmp_path: Path) -> None:
     parts = [
         make(

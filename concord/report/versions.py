@@ -3,7 +3,7 @@
 They are parameters of the rules, so that changed code runs again.
 """
 
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 EXPORTS_VERSION = 2
 PROJECTIONS_VERSION = 1
 REPORT_VERSION = 2

@@ -4,134 +4,35 @@ config.yaml's comments, the JSON schema and docs/configuration.md are generated 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+
+from concord.config_fields import (
+    ClipCount,
+    File,
+    Files,
+    Frames,
+    Hertz,
+    Level,
+    Megabytes,
+    Name,
+    Names,
+    Pixels,
+    Probability,
+    Processes,
+    Rate,
+    Samples,
+    Seconds,
+    Section,
+    Share,
+    Task,
+    by_name,
+    listed,
+    once,
+    outputs,
+    shorthand,
 )
-
-from concord.scores.tasks import TASK_NAMES, meant_task
-
-
-def _holds_number(annotation: Any) -> bool:
-    return annotation in (int, float) or any(map(_holds_number, get_args(annotation)))
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values do not change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty(cls, value: Any) -> Any:
-        """A section whose keys are all commented out is null in YAML."""
-        return {} if value is None else value
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML reads yes, on and true alike; as a number they would pass for 1."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and _holds_number(annotation):
-            raise ValueError("Input should be a number")
-        return value
-
-
-def _unit(unit: str) -> Any:
-    return Field(json_schema_extra={"unit": unit})
-
-
-ClipCount = Annotated[int, _unit("clips")]
-Frames = Annotated[int, _unit("frames")]
-Hertz = Annotated[int, _unit("Hz")]
-Level = Annotated[float, _unit("dBFS")]
-Megabytes = Annotated[int, _unit("MB")]
-Pixels = Annotated[int, _unit("pixels")]
-Processes = Annotated[int, _unit("processes")]
-Rate = Annotated[float, _unit("frames per second")]
-Samples = Annotated[int, _unit("samples")]
-Seconds = Annotated[float, _unit("seconds")]
-Probability = Annotated[float, _unit("probability")]
-Share = Annotated[float, _unit("share, 0 to 1")]
-
-
-def _path(value: Any) -> Any:
-    """Refuse what cannot name a file; ~ is the home folder."""
-    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise ValueError("Input should be the path of a file or folder")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # ~name of a user this machine does not know
-        return Path(value)
-
-
-def _outputs(path: Path) -> Path:
-    """Refuse paths that Snakemake would take for wildcards, or ffmpeg for an address."""
-    if set("{}") & set(str(path)):
-        raise ValueError(
-            "Input should be a path without { and }, which Snakemake reads its own way"
-        )
-    if not path.is_absolute() and ":" in "".join(path.parts[:1]):
-        raise ValueError("Input should have no : in its first part, or else be an absolute path")
-    return path
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _once(values: list[Any]) -> list[Any]:
-    if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
-        raise ValueError(f"Input should name everything once; repeated: {', '.join(repeated)}")
-    return values
-
-
-def _known_task(value: str) -> str:
-    if value not in TASK_NAMES:
-        raise ValueError(f"Input should be one of {', '.join(TASK_NAMES)}{meant_task(value)}")
-    return value
-
-
-Task = Annotated[
-    str, AfterValidator(_known_task), Field(json_schema_extra={"enum": list(TASK_NAMES)})
-]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-File = Annotated[Path, BeforeValidator(_path, json_schema_input_type=Path)]
-Files = Annotated[
-    list[File],
-    Field(min_length=1),
-    AfterValidator(_once),
-    BeforeValidator(_listed, json_schema_input_type=Path | list[Path]),
-]
-Names = Annotated[
-    list[Name],
-    Field(min_length=1),
-    AfterValidator(_once),
-    BeforeValidator(_listed, json_schema_input_type=Name | list[Name]),
-]
-
-
-def _as(key: str, section: type[Section], bare: Any) -> Any:
-    """Accept a bare value of type `bare` where a section with `key` is meant."""
-
-    def wrap(value: Any) -> Any:
-        if value is None or isinstance(value, dict):
-            return value
-        return {key: value}
-
-    return BeforeValidator(wrap, json_schema_input_type=bare | section)
 
 
 class PromptSet(Section):
@@ -362,7 +263,7 @@ class Probes(Section):
     """Classifiers that tell how much of a label the features hold, for the task `features`."""
 
     classifiers: Annotated[
-        list[Literal["logistic", "svm", "mlp"]], AfterValidator(_once), BeforeValidator(_listed)
+        list[Literal["logistic", "svm", "mlp"]], AfterValidator(once), BeforeValidator(listed)
     ] = Field(
         ["logistic", "svm", "mlp"],
         description="logistic regression, linear support vector machine, a network with one "
@@ -389,7 +290,7 @@ class Report(Section):
 
     title: str = Field("Concord", description="title of the page")
     clips: ClipCount = Field(3, ge=0, description="best and worst clips shown for each score")
-    projections: Annotated[list[Literal["pca", "tsne", "umap"]], AfterValidator(_once)] = Field(
+    projections: Annotated[list[Literal["pca", "tsne", "umap"]], AfterValidator(once)] = Field(
         ["pca", "tsne", "umap"],
         description="pictures of the features in two dimensions, for the task features; [] for "
         "none",
@@ -399,16 +300,6 @@ class Report(Section):
     )
 
 
-def _mapping(value: Any) -> Any:
-    """Accept a name, or a list of names, where a mapping from name to options is meant."""
-    if isinstance(value, dict):
-        return {name: {} if options is None else options for name, options in value.items()}
-    names = _listed(value)
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("Input should be a list of names, or name: {options}")
-    return {name: {} for name in _once(names)}
-
-
 def _prompt_sets(value: Any) -> Any:
     """Accept one path where a mapping from name to prompt set is meant."""
     if value is None:
@@ -416,14 +307,14 @@ def _prompt_sets(value: Any) -> Any:
     return {"prompts": value} if isinstance(value, str | Path) else value
 
 
-_Collection = Annotated[Collection, _as("path", Collection, Path | list[Path])]
-_PromptSet = Annotated[PromptSet, _as("path", PromptSet, Path)]
+_Collection = Annotated[Collection, shorthand("path", Collection, Path | list[Path])]
+_PromptSet = Annotated[PromptSet, shorthand("path", PromptSet, Path)]
 
 
 class Config(Section):
     """Everything a user decides."""
 
-    results: Annotated[File, AfterValidator(_outputs)] = Field(
+    results: Annotated[File, AfterValidator(outputs)] = Field(
         Path("results"), description="folder of all outputs"
     )
     limit: ClipCount | None = Field(
@@ -449,7 +340,7 @@ class Config(Section):
     models: Annotated[
         dict[Name, Model],
         BeforeValidator(
-            _mapping, json_schema_input_type=str | list[Name] | dict[Name, Model | None]
+            by_name, json_schema_input_type=str | list[Name] | dict[Name, Model | None]
         ),
     ] = Field(
         {"mini": Model()},
@@ -459,8 +350,8 @@ class Config(Section):
     )
     tasks: Annotated[
         list[Task],
-        AfterValidator(_once),
-        BeforeValidator(_listed, json_schema_input_type=Task | list[Task]),
+        AfterValidator(once),
+        BeforeValidator(listed, json_schema_input_type=Task | list[Task]),
     ] = Field(
         list(TASKS),
         min_length=1,

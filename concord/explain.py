@@ -7,7 +7,8 @@ from typing import Any, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from concord.config import Config, Section
+from concord.config import Config
+from concord.config_fields import Section
 from concord.errors import did_you_mean
 
 Location = tuple[int | str, ...]

@@ -7,8 +7,9 @@ import jsonschema
 import pytest
 import yaml
 
-from concord.config import Config, Section
+from concord.config import Config
 from concord.config_docs import ROOT, config_yaml, files, json_schema, reference, scalar, write
+from concord.config_fields import Section
 
 WITHOUT_UNIT = {"seed", "crf", "folds", "norm_factor", "collapsed", "effective_rank"}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from concord.config import Config
@@ -175,6 +176,8 @@ def _spreads(
     clips: pd.DataFrame, predictions: pd.DataFrame, told: Sequence[str]
 ) -> Iterator[Spread]:
     for name, title in SPREADS.items():
+        if name == "norm" and np.ptp(clips["norm"]) < 1e-3 * clips["norm"].max():
+            continue  # a model that normalises its features
         yield _spread(title, clips[["label", name]].set_axis(["label", "value"], axis=1), told)
     if len(told) == 2:
         scored = predictions[predictions["status"] == "ok"]

@@ -37,8 +37,8 @@ rule aggregate_tables:
         "../envs/report.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=lambda w, input, attempt: (2000 + 4 * int(input.size_mb)) * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
     params:
         protocol=CONFIG.model_dump(mode="json", include={"statistics", "compare", "limit"})
         | {"version": TABLES_VERSION},
@@ -59,7 +59,7 @@ rule project_features:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=lambda w, input: 4000 + 4 * int(input.size_mb),
+        mem_mb=lambda w, input, attempt: (4000 + 4 * int(input.size_mb)) * attempt,
         runtime=120,
     params:
         protocol=CONFIG.model_dump(mode="json", include=PROJECTED)
@@ -82,8 +82,8 @@ rule export_formats:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
     params:
         protocol={"version": EXPORTS_VERSION},
     script:

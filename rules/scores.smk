@@ -24,7 +24,7 @@ rule measure_synchrony:
         "../envs/media.yaml"
     threads: CONFIG.media.workers
     resources:
-        mem_mb=lambda w, threads: 500 + 300 * threads,
+        mem_mb=lambda w, threads, attempt: (500 + 300 * threads) * attempt,
         runtime=lambda w, attempt: 120 * attempt,
     params:
         protocol=synchrony_protocol(),
@@ -73,8 +73,8 @@ rule score_task:
         "../envs/models.yaml"
     threads: 4
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=lambda w, input, attempt: (1500 + 4 * int(input.size_mb)) * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
     params:
         protocol=lambda w: LAYOUT.score_parameters(w.task),
     script:
@@ -100,7 +100,7 @@ rule check_embeddings:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=lambda w, attempt: 4000 * attempt,
+        mem_mb=lambda w, input, attempt: (1000 + 4 * int(input.size_mb)) * attempt,
         runtime=lambda w, attempt: 60 * attempt,
     params:
         protocol=CONFIG.quality.model_dump() | {"version": QUALITY_VERSION},
@@ -127,7 +127,7 @@ rule probe_features:
         "../envs/models.yaml"
     threads: CONFIG.probes.folds
     resources:
-        mem_mb=lambda w, attempt: 8000 * attempt,
+        mem_mb=lambda w, input, attempt: (2000 + 10 * int(input.size_mb)) * attempt,
         runtime=lambda w, attempt: 240 * attempt,
     params:
         protocol=lambda w: LAYOUT.probe_parameters(w.modality),

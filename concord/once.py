@@ -4,7 +4,7 @@ The tables are those that the rules make, in a folder of the caller's; so the nu
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -119,15 +119,14 @@ class Once:
     def _embed(self, spec: ModelSpec, modality: Modality) -> Embedded:
         given = self.given[modality]
         output = self.folder / f"{spec.name}.{modality}.parquet"
-        only = replace(spec, modalities=(modality,))  # what else there is need not be loaded
         means = Means.of(self.config, spec.name)
         if modality == "text":
-            embed_texts(self._texts(given), output, only, means)
+            embed_texts(self._texts(given), output, spec, means)
         elif modality in COMPANIONS:
-            embed_companions(self._companions(given), output, only, modality, means)
+            embed_companions(self._companions(given), output, spec, modality, means)
         else:
             protocol = media_protocol(self.config, COLLECTION)
-            embed_media(self._media_of(modality), output, only, modality, means, protocol)
+            embed_media(self._media_of(modality), output, spec, modality, means, protocol)
         return self._outcome(read_embeddings([output], modality), given, output)
 
     def _outcome(self, table: Embeddings, given: Sequence[Given], output: Path) -> Embedded:

@@ -45,16 +45,28 @@ def clip(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def workflow(results: Path, clip: Path, text: str) -> dict[str, tuple[float, str]]:
-    """Value and protocol of each task for one clip, as the workflow's jobs write them."""
+def workflow(
+    results: Path, clip: Path, text: str, tasks: tuple[str, ...] = TASKS, **keys: object
+) -> dict[str, tuple[float, str]]:
+    """Value and protocol of each task for one clip, as the workflow's jobs write them.
+
+    `keys` are those of the model, which is mini without any.
+    """
+    given = {"entry": "mini", **keys}
     prompts = results.parent / "prompts.json"
     prompts.write_text(json.dumps([{"index": 1, "video_prompt": text, "audio_prompt": text}]))
     config = Config.model_validate(
-        {"results": results, "collections": {"c": str(clip.parent)}, "prompts": str(prompts)}
+        {
+            "results": results,
+            "collections": {"c": str(clip.parent)},
+            "prompts": str(prompts),
+            "models": {"m": given},
+        }
     )
+    chosen = spec(config, "m")
     plan(config)
-    places = Layout(config, {"mini": spec(config, "mini")})
-    media, means = places.media("c"), Means.of(config, "mini")
+    places = Layout(config, {"m": chosen})
+    media, means = places.media("c"), Means.of(config, "m")
     made = media_protocol(config, "c")
     shard = f"{media[0].parent.name}.parquet"
     process_shard(
@@ -66,15 +78,15 @@ def workflow(results: Path, clip: Path, text: str) -> dict[str, tuple[float, str
         memory_mb=1500,
     )
     found = {}
-    for task in TASKS:
-        needed = {m: files for m, files in places.needed(task, "mini", "c").items() if files}
+    for task in tasks:
+        needed = {m: files for m, files in places.needed(task, "m", "c").items() if files}
         for modality, (output,) in needed.items():
             if modality == "text":
                 texts = results / "prompts" / "prompts" / "plan" / shard
-                embed_texts(texts, output, places.specs["mini"], means)
+                embed_texts(texts, output, chosen, means)
             else:
-                embed_media(media[0], output, places.specs["mini"], modality, means, made)
-        output = places.score(task, "mini", "c")
+                embed_media(media[0], output, chosen, modality, means, made)
+        output = places.score(task, "m", "c")
         score(
             task,
             output,
@@ -104,6 +116,32 @@ def test_numbers_and_protocols_are_the_workflows(clip, tmp_path):
     ):
         assert found[kinds]["cosine"] == pytest.approx(expected[task][0], abs=1e-6)
         assert found[kinds]["protocol_id"] == expected[task][1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol", "modality"),
+    [
+        ("pe_video", None, "video"),
+        ("pe_audio_video", "pe-video-text", "video"),
+        ("pe_audio_video", "pe-audio-text", "audio"),
+    ],
+)
+def test_texts_of_pe_av_go_through_the_head_of_what_they_are_compared_with(
+    kind, protocol, modality, clip, tmp_path
+):
+    """One modality at a time is embedded, and that must not choose the head."""
+    pytest.importorskip("transformers")
+    from transformers_checkpoints import make
+
+    text, task = "a red ball bounces", f"{modality}_text"
+    keys = {"entry": "transformers", "checkpoint": str(make(kind, tmp_path / kind))}
+    keys |= {"protocol": protocol} if protocol else {}
+    expected = workflow(tmp_path / "results", clip, text, (task,), **keys, workers=1)
+    words = [word for key, value in keys.items() for word in (f"--{key}", value)]
+    words[0] = "--model"
+    (pair,) = scored(f"--{modality}", clip, "--text", text, *words)["pairs"]
+    assert pair["cosine"] == pytest.approx(expected[task][0], abs=1e-6)
+    assert pair["protocol_id"] == expected[task][1]
 
 
 def test_every_two_inputs_of_different_kinds_are_a_row(clip, tmp_path):

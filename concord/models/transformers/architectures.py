@@ -25,7 +25,7 @@ class Architecture:
     """One architecture: what it embeds, and where its configuration has the embedding's size.
 
     `heads` are the choices of a network that has a text head for each other modality, by the name
-    that the protocol's option `heads` has; the first is the default.
+    that the protocol's option `heads` has; None stands for the default.
     """
 
     name: str
@@ -33,13 +33,17 @@ class Architecture:
     dim_keys: tuple[str, ...] = ("projection_dim",)
     dim: int = 512
     sees: Sees = "frames"
-    heads: Mapping[str, tuple[Modality, ...]] | None = None
+    heads: Mapping[str | None, tuple[Modality, ...]] | None = None
     full_length_texts: bool = False
 
     @property
     def files(self) -> set[Modality]:
         """The modalities that are read from files."""
         return set(self.modalities) - {"text"}
+
+    def embeds(self, heads: str | None) -> tuple[Modality, ...]:
+        """The modalities that the chosen heads embed; all without a choice to make."""
+        return self.modalities if self.heads is None else self.heads[heads]
 
     @property
     def reads(self) -> Literal["proxies", "originals"]:
@@ -79,7 +83,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             1024,
             sees="video",
             heads={
-                "audio_video": ("video", "audio"),
+                None: ("video", "audio"),
                 "video_text": ("video", "text"),
                 "audio_text": ("audio", "text"),
             },
@@ -149,14 +153,12 @@ def _architecture(spec: ModelSpec, config: dict[str, Any], expected: str | None)
 def _modalities(spec: ModelSpec, architecture: Architecture) -> tuple[Modality, ...]:
     """What the chosen heads embed."""
     chosen = spec.options.get("heads")
-    if architecture.heads is None and chosen is None:
-        return architecture.modalities
-    if architecture.heads is None:
+    if chosen and architecture.heads is None:
         raise UserError(
             f"models.{spec.name}.protocol: it is for PE-AV only, and this model is "
             f"{architecture.name!r}; remove the key"
         )
-    return architecture.heads[chosen] if chosen else next(iter(architecture.heads.values()))
+    return architecture.embeds(chosen)
 
 
 def _own_frames(spec: ModelSpec, config: dict[str, Any]) -> int | None:

@@ -37,7 +37,7 @@ def load_embedder(spec: ModelSpec, device: "torch.device") -> "TransformersEmbed
         model.to(device).eval(),
         _tokenizer(spec, folder),
         ARCHITECTURES[str(spec.architecture)],
-        spec.modalities,
+        spec.options.get("heads"),
         device,
         precision(spec.precision, device),
         weights_sha256(spec, folder),
@@ -52,7 +52,7 @@ class TransformersEmbedder:
         model: Any,
         tokenizer: Any,
         architecture: Architecture,
-        modalities: tuple[Modality, ...],
+        heads: str | None,
         device: "torch.device",
         kind: str,
         weights_sha256: str,
@@ -60,7 +60,7 @@ class TransformersEmbedder:
         import torch
 
         self.model, self.tokenizer, self.device = model, tokenizer, device
-        self.architecture, self.modalities = architecture, modalities
+        self.architecture, self.modalities = architecture, architecture.embeds(heads)
         self.weights_sha256 = weights_sha256
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
         self.longest = _longest_text(tokenizer, model.config)
@@ -69,6 +69,8 @@ class TransformersEmbedder:
         """Unit vectors [N, dim], float32, of N clips (records of a reader) or N texts."""
         import torch
 
+        if modality not in self.modalities:
+            raise ValueError(f"{self.architecture.name} with these heads embeds no {modality}")
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
@@ -158,8 +160,8 @@ class TransformersEmbedder:
         Texts have one head for pictures and another for sound: the one of the modality they are
         compared with.
         """
-        other = "video" if "video" in self.modalities else "audio"
-        kind = other if modality == "text" else modality
+        compared = {"text": next(m for m in self.modalities if m != "text")}
+        kind = compared.get(modality, modality)
         part = getattr(self.model, f"{kind}_model", self.model)
         if modality == "text":
             states = part.text_model(**inputs, output_hidden_states=True).hidden_states

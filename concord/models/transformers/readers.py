@@ -70,7 +70,7 @@ class ImageReader:
 
     def __call__(self, file: MediaFile) -> np.ndarray:
         process = _processor("AutoImageProcessor", self.folder)
-        return records(process(images=[read_picture(file.path).copy()], **_CHANNELS_LAST))
+        return records(process(images=[read_picture(file).copy()], **_CHANNELS_LAST))
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from pathlib import Path
 def limit_memory(megabytes: int, *used: object) -> None:
     """Allow this process, and what it starts, `megabytes` more memory than it has now.
 
-    A megabyte is 2**20 bytes. On Linux alone. What asks for more gets a MemoryError. `used`: what
-    the process will work with; to receive it loads its modules, before the limit.
+    A megabyte is 2**20 bytes. On Linux alone. What asks for more gets a MemoryError. A lower limit
+    that the machine sets stands. `used`: what the process will work with; to receive it loads its
+    modules, before the limit.
     """
     import av  # noqa: F401  # loaded before the limit, which is for clips
 
     if sys.platform == "linux":
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (_address_space() + megabytes * 2**20, hard))
+        _set_limit(_address_space() + megabytes * 2**20, hard)
 
 
 @contextmanager
@@ -33,7 +34,12 @@ def outside_memory_limit() -> Iterator[None]:
         yield
     finally:
         grown = max(0, _address_space() - before)
-        resource.setrlimit(resource.RLIMIT_AS, (soft + grown, hard))
+        _set_limit(soft + grown, hard)
+
+
+def _set_limit(wanted: int, hard: int) -> None:
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _address_space() -> int:

@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as TimeLimit
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -42,8 +43,9 @@ def parallel_map(
     Each process calls `prepare` first. At most `ahead` items are worked on or waiting at a time,
     which bounds the memory. Whatever happens to one item is that item's Failure: a ValueError whose
     first argument is a word of REASONS, a MemoryError (`memory_limit`), any other exception
-    (`unreadable`), a dead process (`crashed`), `timeout_s` seconds (`timeout`).
-    A UserError is no fault of the item and is raised.
+    (`unreadable`), a dead process (`crashed`), `timeout_s` seconds (`timeout`). What is no fault of
+    an item is raised: a UserError of `work`, and one where processes do not start or cannot load
+    what they need.
     """
     waiting = iter(items)
     first = list(islice(waiting, ahead))
@@ -55,7 +57,12 @@ def parallel_map(
         )
 
         def schedule(chosen: Iterable[Item]) -> Iterator[ProcessFuture[Result]]:
-            return (pool.schedule(work, args=[item], timeout=timeout_s) for item in chosen)
+            for item in chosen:
+                try:
+                    future = pool.schedule(work, args=[item], timeout=timeout_s)
+                except RuntimeError as error:  # of the pool, which has lost its processes
+                    raise _broken(error) from error
+                yield future
 
         pending = deque(schedule(first))
 
@@ -88,8 +95,22 @@ def _result(future: ProcessFuture[Result]) -> Result | Failure:
         return Failure("memory_limit", str(error) or None)
     except UserError:
         raise
+    except BrokenProcessPool as error:
+        raise _broken(error) from error
+    except ImportError as error:
+        raise UserError(
+            f"a decoder process could not load what it needs ({error}); install the packages "
+            "again, or give the job more memory if they do not fit into it"
+        ) from error
     except Exception as error:
         return Failure("unreadable", f"{type(error).__name__}: {error}")
+
+
+def _broken(error: Exception) -> UserError:
+    return UserError(
+        f"the decoder processes do not work on this machine ({error}); why is written above: "
+        "give the job more memory if it ran out, mend the installation if a package is missing"
+    )
 
 
 @contextmanager

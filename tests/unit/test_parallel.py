@@ -26,6 +26,8 @@ def misbehave(item):
         raise UserError("ffmpeg is not there")
     if item == "large":
         raise MemoryError("no 3 GB")
+    if item == "import":
+        raise ImportError("libav.so: cannot open shared object file")
     if item == "slow":
         time.sleep(0.5)
     return int(item) if item.isdigit() else -1
@@ -54,6 +56,49 @@ def test_each_failure_costs_one_clip():
 def test_a_mistake_of_the_user_ends_the_job():
     with pytest.raises(UserError, match="ffmpeg is not there"):
         results(["1", "user"])
+
+
+def cannot_start():
+    raise OSError("no address space is left")
+
+
+def test_processes_that_cannot_start_end_the_job():
+    """No clip is at fault, so none may get a row."""
+    with pytest.raises(UserError, match="decoder processes do not work on this machine"):
+        results(["1", "2", "3"], prepare=cannot_start)
+
+
+def test_a_package_that_does_not_load_ends_the_job():
+    with pytest.raises(UserError, match=r"could not load.*libav\.so"):
+        results(["1", "import"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_a_lower_limit_of_the_machine_stands():
+    """As `ulimit -Hv` sets it for a job."""
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))\n"
+        "from functools import partial\n"
+        "from memory_tasks import take\n"
+        "from concord.memory import limit_memory\n"
+        "from concord.parallel import parallel_map\n"
+        "limits = partial(limit_memory, 100_000, take)\n"
+        "with parallel_map(take, [5, 9_000], workers=1, ahead=2, timeout_s=60, prepare=limits) as "
+        "found:\n"
+        "    small, large = found\n"
+        "print(small, large.reason)\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+        timeout=60,
+    )
+    assert run.stdout.split() == [str(5 * 2**20), "memory_limit"], run.stderr
 
 
 def test_no_more_than_ahead_items_are_taken():

@@ -1,4 +1,7 @@
-"""Every table Concord writes: columns, types, meaning; checked when read, atomic when written."""
+"""Tables Concord writes: columns, types, meaning; checked when read, atomic when written.
+
+Those of features, their quality and probes are in concord.feature_tables.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -82,7 +85,8 @@ class Table:
 _text, _int, _float, _bool = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 
-def _status(subject: str) -> tuple[Column, ...]:
+def status_columns(subject: str) -> tuple[Column, ...]:
+    """Whether there is what `subject` says, and why not."""
     return (
         Column("status", _text, f"ok, skipped or failed: {subject}"),
         Column("reason", _text, "why not ok: a word of REASONS; null when ok"),
@@ -91,20 +95,20 @@ def _status(subject: str) -> tuple[Column, ...]:
 
 
 _KEY = Column("key", _text, "digest of the input and of the protocol: equal key, equal row")
-_CLIP_ID = Column("clip_id", _text, "path below the collection's folder, with /; unique in it")
-_COLLECTION = Column("collection", _text, "name of the collection")
+CLIP_ID = Column("clip_id", _text, "path below the collection's folder, with /; unique in it")
+COLLECTION = Column("collection", _text, "name of the collection")
 _ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else clip_id")
-_MODEL = Column("model", _text, "configured model, or signal where no model is used")
-_PROTOCOL = Column("protocol_id", _text, "short id of the protocol that made the numbers")
-_MODALITY = Column("modality", _text, "what was embedded: video, audio, text, image, ...")
+MODEL = Column("model", _text, "configured model, or signal where no model is used")
+PROTOCOL = Column("protocol_id", _text, "short id of the protocol that made the numbers")
+MODALITY = Column("modality", _text, "what was embedded: video, audio, text, image, ...")
 _TASK = Column("task", _text, "what was measured")
-_LIMITED = Column("limited", _bool, "a trial run: only the first `limit` prompts or clips")
+LIMITED = Column("limited", _bool, "a trial run: only the first `limit` prompts or clips")
 
 PLAN = Table(
     "plan",
     1,
     (
-        _CLIP_ID,
+        CLIP_ID,
         Column("path", _text, "absolute path of the clip"),
         Column("audio_path", _text, "absolute path of a separate sound file; null if none"),
         Column("key", _text, "digest of path, size and modification time of the file or files"),
@@ -122,7 +126,7 @@ CLIPS = Table(
         Column("prompt_index", _int, "index of the prompt; null without a prompt"),
         Column("video_prompt", _text, "what the picture should show"),
         Column("audio_prompt", _text, "what the sound should be"),
-        *_status("whether the row is a clip that is processed"),
+        *status_columns("whether the row is a clip that is processed"),
         Column("prompt_status", _text, "ok or skipped: whether a prompt belongs to the clip"),
         Column("prompt_reason", _text, "no_prompt, ambiguous or duplicate; null if ok"),
         Column("label", _text, "what the clip is, for probes; null if unknown"),
@@ -133,11 +137,11 @@ COMPANION_FILES = Table(
     "companion_files",
     1,
     (
-        _CLIP_ID,
+        CLIP_ID,
         Column("modality", _text, "image, depth, thermal or imu"),
         Column("path", _text, "absolute path of the file; null if the clip has none"),
         Column("key", _text, "digest of the row and of the file's size and modification time"),
-        *_status("whether the clip has such a file"),
+        *status_columns("whether the clip has such a file"),
     ),
 )
 TEXTS = Table(
@@ -152,12 +156,12 @@ MEDIA = Table(
     "media",
     2,
     (
-        _CLIP_ID,
+        CLIP_ID,
         _KEY,
         Column("source_key", _text, "digest of the original file or files alone, as in the plan"),
         Column("path", _text, "absolute path of the original"),
         Column("audio_path", _text, "absolute path of a separate sound file; null if none"),
-        *_status("failed if neither picture nor sound can be used"),
+        *status_columns("failed if neither picture nor sound can be used"),
         Column("video_status", _text, "ok, skipped or failed: the picture"),
         Column("video_reason", _text, "why the picture cannot be used; null when ok"),
         Column("audio_status", _text, "ok, skipped or failed: the sound, before any gate"),
@@ -191,7 +195,7 @@ EMBEDDINGS = Table(
     (
         Column("id", _text, "clip_id, or text_id for texts"),
         _KEY,
-        *_status("whether there is an embedding"),
+        *status_columns("whether there is an embedding"),
         Column("views", _int, "views (frames, windows) behind the embedding"),
         Column("embedding", pa.list_(pa.float32()), "as the protocol says; null when not ok"),
     ),
@@ -200,21 +204,21 @@ SCORES = Table(
     "scores",
     1,
     (
-        _COLLECTION,
+        COLLECTION,
         Column("clip_id", _text, "the clip; null for a prompt without clip"),
         _ITEM,
         Column("metric", _text, "cosine, av_align, offset_ms, ..."),
         Column("value", _float, "the score; null when not ok"),
-        *_status("whether there is a score"),
+        *status_columns("whether there is a score"),
     ),
 )
 SYNCHRONY = Table(
     "synchrony",
     1,
     (
-        _CLIP_ID,
+        CLIP_ID,
         _KEY,
-        *_status("whether anything could be measured"),
+        *status_columns("whether anything could be measured"),
         Column("av_align", _float, "intersection over union of onsets and motion peaks, 0 to 1"),
         Column("onsets", _int, "audio onsets found"),
         Column("peaks", _int, "motion peaks found"),
@@ -227,7 +231,7 @@ RETRIEVAL = Table(
     "retrieval",
     1,
     (
-        _COLLECTION,
+        COLLECTION,
         Column("direction", _text, "query_to_candidate, as video_to_text"),
         Column("query", _text, "clip_id or text_id of the query"),
         Column("rank", _float, "expected rank of the best positive, 1 is best; ties at random"),
@@ -238,114 +242,7 @@ RETRIEVAL = Table(
         Column("shuffled_recall_at_1", _float, "recall_at_1 of the control"),
         Column("candidates", _int, "number of candidates"),
         Column("positives", _int, "number of right candidates"),
-        *_status("whether the query was ranked"),
-    ),
-)
-QUALITY = Table(
-    "quality",
-    1,
-    (
-        _MODEL,
-        _MODALITY,
-        Column("source", _text, "collection, or prompt set of texts, whose embeddings are checked"),
-        _PROTOCOL,
-        Column("check", _text, "not_finite, zero, collapsed, effective_rank, duplicates or norms"),
-        Column("status", _text, "ok, warning, failed, or skipped: too few vectors to tell"),
-        Column("n", _int, "vectors checked"),
-        Column("count", _int, "vectors the check found; null where it judges all together"),
-        Column("share", _float, "count / n, 0 to 1"),
-        Column("value", _float, "what is held against the limit"),
-        Column("limit", _float, "key of `quality` in the configuration; beyond it: failed"),
-        Column("examples", _text, "JSON list of a few ids, or of lists of ids that are alike"),
-        Column("meaning", _text, "what was found, in words"),
-    ),
-)
-_SCOPE = Column("scope", _text, "the collection the clips are of; * for all together")
-_PROBE = Column("probe", _text, "logistic, svm or mlp")
-PROBES = Table(
-    "probes",
-    1,
-    (
-        _SCOPE,
-        _MODEL,
-        _PROTOCOL,
-        _MODALITY,
-        _PROBE,
-        Column("split", _text, "stratified or grouped"),
-        Column("fold", _int, "the fold that was held out, from 0; null: all folds together"),
-        Column("metric", _text, "accuracy, balanced_accuracy or roc_auc"),
-        Column("value", _float, "the metric on clips held out; null when not ok"),
-        Column("ci_low", _float, "lower end of the bootstrap confidence interval; all folds only"),
-        Column("ci_high", _float, "upper end of it"),
-        Column("chance", _float, "the metric of always naming the commonest label"),
-        Column("shuffled", _float, "the metric after shuffling the labels: the control"),
-        Column("n", _int, "clips behind the value"),
-        Column("n_expected", _int, "clips there are"),
-        Column("n_skipped", _int, "clips left out, with a reason"),
-        Column("n_failed", _int, "clips that failed, with a reason"),
-        Column("n_labels", _int, "labels told apart"),
-        Column("n_groups", _int, "groups that were kept together; null without"),
-        *_status("whether there is a value"),
-    ),
-)
-PREDICTIONS = Table(
-    "predictions",
-    1,
-    (
-        _SCOPE,
-        _MODEL,
-        _PROTOCOL,
-        _MODALITY,
-        _PROBE,
-        _COLLECTION,
-        _CLIP_ID,
-        Column("label", _text, "what the clip is"),
-        Column("predicted", _text, "what the probe took it for, trained without its fold"),
-        Column("fold", _int, "the fold it was held out with"),
-        Column(
-            "score",
-            _float,
-            "how sure: of the second label by alphabet if there are two, else of the predicted; "
-            "probability (logistic, mlp) or signed distance to the margin (svm)",
-        ),
-        *_status("whether the clip has a prediction"),
-    ),
-)
-CONFUSION = Table(
-    "confusion",
-    1,
-    (
-        _SCOPE,
-        _MODEL,
-        _PROTOCOL,
-        _MODALITY,
-        _PROBE,
-        Column("label", _text, "what the clips are"),
-        Column("predicted", _text, "what the probe took them for"),
-        Column("n", _int, "clips; pairs of labels without any are not listed"),
-    ),
-)
-FEATURE_DISTRIBUTIONS = Table(
-    "feature_distributions",
-    1,
-    (
-        _SCOPE,
-        _MODEL,
-        _PROTOCOL,
-        _MODALITY,
-        Column(
-            "statistic",
-            _text,
-            "norm_mean, norm_std, spread (of one label), centroid_distance, frechet_distance, "
-            "standardised_difference (of two)",
-        ),
-        Column("label", _text, "the label"),
-        Column("other", _text, "the label it is compared with; null where it is none"),
-        Column("dimension", _int, "index of the dimension, from 0; null: all dimensions"),
-        Column("value", _float, "the statistic; null when not ok"),
-        Column("n", _int, "clips of the label"),
-        Column("n_other", _int, "clips of the other label; null where there is none"),
-        *_status("whether there is a value"),
+        *status_columns("whether the query was ranked"),
     ),
 )
 SUMMARY = Table(
@@ -353,9 +250,9 @@ SUMMARY = Table(
     1,
     (
         _TASK,
-        _MODEL,
-        _PROTOCOL,
-        _COLLECTION,
+        MODEL,
+        PROTOCOL,
+        COLLECTION,
         Column("metric", _text, "cosine, av_align, video_to_text/recall_at_1, ..."),
         Column("n_expected", _int, "rows there should be"),
         Column("n_scored", _int, "rows behind the numbers"),
@@ -369,7 +266,7 @@ SUMMARY = Table(
         Column("max", _float, "largest"),
         Column("median", _float, "median"),
         Column("control", _float, "the mean under shuffled pairs, where there is such a control"),
-        _LIMITED,
+        LIMITED,
     ),
 )
 COMPARISONS = Table(
@@ -377,8 +274,8 @@ COMPARISONS = Table(
     1,
     (
         _TASK,
-        _MODEL,
-        _PROTOCOL,
+        MODEL,
+        PROTOCOL,
         Column("metric", _text, "the metric compared"),
         Column("a", _text, "first collection"),
         Column("b", _text, "second collection"),
@@ -395,14 +292,14 @@ COMPARISONS = Table(
         Column("p_holm", _float, "p_value corrected by Holm over the table's rows of one task"),
         Column("note", _text, "why there is no difference, or what limits it; null if nothing"),
         Column("comparable", _bool, "whether a difference may be read as one being better"),
-        _LIMITED,
+        LIMITED,
     ),
 )
 STATUS = Table(
     "status",
     1,
     (
-        _COLLECTION,
+        COLLECTION,
         Column("clip_id", _text, "the clip; null for a prompt without clip"),
         _ITEM,
         Column(
@@ -410,42 +307,19 @@ STATUS = Table(
             _text,
             "clips, prompts, media, embeddings/MODEL/MODALITY or scores/TASK/MODEL[/METRIC]",
         ),
-        *_status("of the clip at this stage"),
-        _LIMITED,
-    ),
-)
-PROJECTIONS = Table(
-    "projections",
-    1,
-    (
-        _SCOPE,
-        _COLLECTION,
-        _CLIP_ID,
-        Column("label", _text, "label or collection that the clip is drawn as"),
-        Column("norm", _float, "length of its feature vector"),
-        Column(
-            "centre_cosine",
-            _float,
-            "cosine with the mean direction of the other clips of its label; null if it is alone",
-        ),
-        Column("method", _text, "pca, tsne or umap"),
-        Column("x", _float, "first coordinate; without unit"),
-        Column("y", _float, "second coordinate; without unit"),
+        *status_columns("of the clip at this stage"),
+        LIMITED,
     ),
 )
 # The next ones gather what the rooms left, for people who want one file.
-ALL_CLIPS = Table("all_clips", 1, (_COLLECTION, *CLIPS.columns, _LIMITED))  # and a column a score
+ALL_CLIPS = Table("all_clips", 1, (COLLECTION, *CLIPS.columns, LIMITED))  # and a column a score
 ALL_MEDIA = Table(
     "all_media",
     1,
-    (_COLLECTION, Column("shard", _text, "shard that holds the clip"), *MEDIA.columns, _LIMITED),
+    (COLLECTION, Column("shard", _text, "shard that holds the clip"), *MEDIA.columns, LIMITED),
 )
-ALL_SCORES = Table("all_scores", 1, (_TASK, _MODEL, _PROTOCOL, *SCORES.columns, _LIMITED))
-ALL_RETRIEVAL = Table("all_retrieval", 1, (_TASK, _MODEL, _PROTOCOL, *RETRIEVAL.columns, _LIMITED))
-ALL_FEATURES = {
-    table.name: Table(f"all_{table.name}", 1, (*table.columns, _LIMITED))
-    for table in (QUALITY, PROBES, PREDICTIONS, CONFUSION, FEATURE_DISTRIBUTIONS)
-}
+ALL_SCORES = Table("all_scores", 1, (_TASK, MODEL, PROTOCOL, *SCORES.columns, LIMITED))
+ALL_RETRIEVAL = Table("all_retrieval", 1, (_TASK, MODEL, PROTOCOL, *RETRIEVAL.columns, LIMITED))
 
 
 def to_arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -9,7 +9,7 @@ from concord.report.versions import (
     REPORT_VERSION,
     TABLES_VERSION,
 )
-from concord.tables import ALL_FEATURES
+from concord.feature_tables import ALL_FEATURES
 
 PROJECTED = {
     "audio": True,

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from concord.config import Config
+from concord.feature_tables import QUALITY
 from concord.report.projections import project_features
 from concord.report.results import Results
 from concord.scores.probes import probe
-from concord.tables import QUALITY, write_table
+from concord.tables import write_table
 
 BAD_CHECKS: list[dict[str, Any]] = [
     {"check": "norms", "status": "warning", "meaning": "norms far from the median", "count": 1,

@@ -8,18 +8,10 @@ from typing import Any
 import numpy as np
 
 from concord.config import Config
+from concord.feature_tables import QUALITY
 from concord.protocol import digest, protocol_id
 from concord.report.results import Results
-from concord.tables import (
-    CLIPS,
-    EMBEDDINGS,
-    MEDIA,
-    PLAN,
-    QUALITY,
-    RETRIEVAL,
-    SCORES,
-    write_table,
-)
+from concord.tables import CLIPS, EMBEDDINGS, MEDIA, PLAN, RETRIEVAL, SCORES, write_table
 
 PROMPTS = [
     "a red ball bounces <script>document.title='pwned'</script>",

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from concord.config import Config
 from concord.report.comparisons import compare_all
+from concord.report.feature_tables import feature_tables
 from concord.report.metrics import RETRIEVAL_METRICS
-from concord.report.probes import feature_tables
 from concord.report.results import Results, Scored
 from concord.report.spreadsheet import write_csv
 from concord.scores.statistics import summarise

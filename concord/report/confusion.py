@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from concord.report.metrics import PROBES
+from concord.report.metrics import PROBE_TITLES
 
 READABLE = 24  # labels whose numbers can be read; more are drawn as a picture
 WORST = 10  # confusions that are told in words
@@ -23,7 +23,7 @@ class Confusion:
     @property
     def title(self) -> str:
         """Name of the probe, for readers."""
-        return PROBES.get(self.probe, self.probe)
+        return PROBE_TITLES.get(self.probe, self.probe)
 
     @property
     def readable(self) -> bool:

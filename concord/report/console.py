@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from concord.report.checks import Checks
-from concord.report.metrics import PROBES, measure_name, metric
+from concord.report.metrics import PROBE_TITLES, measure_name, metric
 from concord.scores.tasks import WORDS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _probes(tables: Path) -> list[Row]:
         row
         | {
             "label": f"{WORDS[row['modality']].capitalize()} features: accuracy of "
-            f"{PROBES.get(row['probe'], row['probe'])}",
+            f"{PROBE_TITLES.get(row['probe'], row['probe'])}",
             "collection": "all" if row["scope"] == "*" else row["scope"],
             "mean": row["value"],
             "n_scored": row["n"],

@@ -5,7 +5,11 @@ from typing import Literal
 
 from concord.scores.tasks import task_info
 
-PROBES = {"logistic": "logistic regression", "svm": "linear SVM", "mlp": "network of one layer"}
+PROBE_TITLES = {
+    "logistic": "logistic regression",
+    "svm": "linear SVM",
+    "mlp": "network of one layer",
+}
 
 # Retrieval metrics of a query, and the column that holds their control under shuffled pairs.
 RETRIEVAL_METRICS: dict[str, str | None] = {

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from concord.config import Config
 from concord.files import write_text
-from concord.report import featured, figures, missing
+from concord.report import feature_section, figures, missing
 from concord.report.checks import Checks, examples
 from concord.report.gallery import Gallery
 from concord.report.metrics import Metric, metric
@@ -203,12 +203,12 @@ class Page:
         return missing.Missing(self._frame("status"), self.collections)
 
     @cached_property
-    def features(self) -> list[featured.Card]:
+    def features(self) -> list[feature_section.Card]:
         """Pictures and probes of the features; none unless the task was asked for."""
         if "features" not in self.config.tasks:
             return []
-        frames = {name: self._frame(name) for name in featured.TABLES}
-        return list(featured.cards(self.config, frames))
+        frames = {name: self._frame(name) for name in feature_section.TABLES}
+        return list(feature_section.cards(self.config, frames))
 
     @cached_property
     def checks(self) -> Checks:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from concord.feature_tables import FEATURE_DISTRIBUTIONS, PREDICTIONS, PROBES
 from concord.models.base import Modality
 from concord.protocol import protocol_id
 from concord.scores.classification import METRICS, Floats, HeldOut, Indices, intervals, metrics
@@ -21,7 +22,7 @@ from concord.scores.gather import Outcome
 from concord.scores.labelled import Labelled, read_labelled
 from concord.scores.sources import ACROSS, Source
 from concord.scores.versions import PROBES_VERSION
-from concord.tables import FEATURE_DISTRIBUTIONS, PREDICTIONS, PROBES, write_table
+from concord.tables import write_table
 
 Row = dict[str, Any]
 

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concord.errors import UserError
+from concord.feature_tables import QUALITY
 from concord.models.base import Modality
 from concord.protocol import protocol_id
 from concord.scores.inputs import different_inputs
-from concord.tables import EMBEDDINGS, QUALITY, read_metadata, read_table, write_table
+from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]

@@ -7,10 +7,11 @@ import pytest
 from labelled_features import write_source
 from scipy.linalg import sqrtm
 
+from concord.feature_tables import FEATURE_DISTRIBUTIONS
 from concord.scores import distributions as module
 from concord.scores.distributions import distribution, distributions, frechet_distance
 from concord.scores.labelled import read_labelled
-from concord.tables import FEATURE_DISTRIBUTIONS, to_arrow
+from concord.tables import to_arrow
 
 AUDIO = {"require": "audible", "silence_db": -60.0}
 

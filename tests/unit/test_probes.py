@@ -14,11 +14,12 @@ from sklearn.preprocessing import StandardScaler
 
 from concord.config import Probes
 from concord.errors import UserError
-from concord.report.probes import confusion
+from concord.feature_tables import PREDICTIONS, PROBES
+from concord.report.feature_tables import confusion
 from concord.scores.classification import HeldOut, area, intervals, metrics
 from concord.scores.probes import probe, split
 from concord.scores.sources import ACROSS, Source
-from concord.tables import PREDICTIONS, PROBES, read_table
+from concord.tables import read_table
 
 STATISTICS = {"bootstrap": 300, "confidence": 0.95, "seed": 0}
 AUDIO = {"require": "audible", "silence_db": -60.0}

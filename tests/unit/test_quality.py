@@ -11,10 +11,11 @@ from labelled_features import Row, embedding, write_embeddings, write_media
 
 from concord.config import Quality
 from concord.errors import UserError
+from concord.feature_tables import QUALITY
 from concord.models.batches import Batches
 from concord.parallel import Failure
 from concord.scores.quality import check
-from concord.tables import QUALITY, read_table
+from concord.tables import read_table
 
 
 def normal(n: int, dim: int = 6, seed: int = 0) -> list[Row]:

@@ -12,7 +12,7 @@ from report_features import BAD_CHECKS, add_features, spoil
 from report_results import make_results
 
 from concord.config import Config
-from concord.report import featured, scatter
+from concord.report import feature_section, scatter
 from concord.report.aggregate import aggregate
 from concord.report.checks import Checks, examples
 from concord.report.confusion import confusions
@@ -102,7 +102,9 @@ def test_lengths_are_shown_only_where_they_differ() -> None:
     clips = pd.DataFrame({"label": list("aabb"), "centre_cosine": [0.1, 0.2, 0.3, 0.4]})
     none = pd.DataFrame(columns=["status", "probe", "label", "score"])
     for norms, count in (([1, 1, 1 + 1e-7, 1], 1), ([1, 2, 3, 4], 2)):
-        assert len(list(featured._spreads(clips.assign(norm=norms), none, ["a", "b"]))) == count
+        assert (
+            len(list(feature_section._spreads(clips.assign(norm=norms), none, ["a", "b"]))) == count
+        )
 
 
 def test_what_is_wrong_with_embeddings_is_told_first_and_fully(page: str) -> None:

@@ -15,7 +15,8 @@ sys.path.insert(0, str(ROOT / "tests" / "unit"))
 
 from imagebind_checkpoint import write_tiny
 
-from concord.tables import EMBEDDINGS, PREDICTIONS, PROBES, read_metadata, read_table, write_table
+from concord.feature_tables import PREDICTIONS, PROBES
+from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
 ROOMS_AFTER_PROBES = {"aggregate_tables", "export_formats", "render_report"}
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from concord.config import Config
+from concord.feature_tables import PROJECTIONS
 from concord.models.base import MODALITIES
 from concord.report import figures, scatter
 from concord.report.confusion import Confusion, confusions
-from concord.report.metrics import PROBES
+from concord.report.metrics import PROBE_TITLES
 from concord.report.missing import records
-from concord.report.projections import ALL
-from concord.tables import PROJECTIONS, read_metadata, read_table
+from concord.scores.sources import ALL_COLLECTIONS
+from concord.tables import read_metadata, read_table
 
 Row = dict[str, Any]
 Frames = Mapping[str, pd.DataFrame]
@@ -134,7 +135,7 @@ def _scopes(config: Config, path: Path, frames: Frames) -> Iterator[Scope]:
     if config.report.projections and path.exists():
         points = read_table(path, PROJECTIONS).to_pandas()
         notes = read_metadata(path)["scopes"]
-    for scope in (*config.collections, ALL):
+    for scope in (*config.collections, ALL_COLLECTIONS):
         if scope in notes or (frames["probes"]["scope"] == scope).any():
             own = {name: rows[rows["scope"] == scope] for name, rows in frames.items()}
             found = points[points["scope"] == scope]
@@ -143,12 +144,12 @@ def _scopes(config: Config, path: Path, frames: Frames) -> Iterator[Scope]:
 
 def _scope(config: Config, scope: str, points: pd.DataFrame, note: Row, frames: Frames) -> Scope:
     clips = points.drop_duplicates(["collection", "clip_id"])
-    order = [*config.collections] if scope == ALL else []
+    order = [*config.collections] if scope == ALL_COLLECTIONS else []
     order += sorted({*clips["label"]} - {*order})
     drawn = scatter.groups(clips["label"], order)
     told = [group.name for group in drawn if group.colour is not None]
     return Scope(
-        None if scope == ALL else scope,
+        None if scope == ALL_COLLECTIONS else scope,
         note,
         drawn,
         [
@@ -183,7 +184,7 @@ def _spreads(
         scored = predictions[predictions["status"] == "ok"]
         for probe, rows in scored.groupby("probe", sort=False):
             values = rows[["label", "score"]].set_axis(["label", "value"], axis=1)
-            title = f"Held out, {PROBES.get(str(probe), probe)}: {max(told)}"
+            title = f"Held out, {PROBE_TITLES.get(str(probe), probe)}: {max(told)}"
             yield _spread(title, values, told)
 
 
@@ -197,7 +198,9 @@ def _spread(title: str, values: pd.DataFrame, told: Sequence[str]) -> Spread:
 def _probes(rows: pd.DataFrame) -> list[Probe]:
     whole = rows[rows["fold"].isna()]
     return [
-        Probe(PROBES.get(str(name), str(name)), {row["metric"]: row for row in records(found)})
+        Probe(
+            PROBE_TITLES.get(str(name), str(name)), {row["metric"]: row for row in records(found)}
+        )
         for name, found in whole.groupby("probe", sort=False)
     ]
 

@@ -6,17 +6,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from concord.layout import Layout
-from concord.tables import (
+from concord.feature_tables import (
     ALL_FEATURES,
     CONFUSION,
     FEATURE_DISTRIBUTIONS,
     PREDICTIONS,
     PROBES,
     QUALITY,
-    Table,
-    read_table,
 )
+from concord.layout import Layout
+from concord.tables import Table, read_table
 
 
 def feature_tables(layout: Layout, limited: bool) -> list[tuple[Table, pa.Table, str]]:

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from concord.models.base import MAX_PIXELS
+
 START_S = 30.0
 """Time a process may take beside its clip: to start, and to load its packages."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one clip may take: media.timeout_s and media.memory_mb."""
+    """What one clip may take: media.timeout_s, media.memory_mb and media.max_pixels."""
 
     timeout_s: float
     memory_mb: int
+    max_pixels: int = MAX_PIXELS
 
     @property
     def original_s(self) -> float:

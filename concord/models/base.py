@@ -6,7 +6,7 @@ A family is one module `concord.models.<backend>` with two functions:
     load(spec, device) -> Embedder        the network, on a device
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
@@ -20,15 +20,23 @@ COMPANIONS: tuple[Modality, ...] = ("image", "depth", "thermal", "imu")
 """Modalities that the media room does not touch: files beside the clips, read as they are."""
 
 
+DECIDES: Mapping[str, tuple[Modality, ...]] = {"frames": ("video",), "reads": ("video", "audio")}
+"""What decides the numbers of some modalities alone, in every family; see ModelSpec.decides."""
+MAX_PIXELS = 36_000_000
+"""Largest picture that is opened, width times height, unless media.max_pixels says otherwise."""
+
+
 @dataclass(frozen=True)
 class MediaFile:
     """What a reader opens: a proxy, a wave, an original or a companion file.
 
-    `stream` is the index of the stream to decode in an original; None: the only one there is.
+    `stream` is the index of the stream to decode in an original; None: the only one there is. A
+    picture of more than `max_pixels` is `too_large`.
     """
 
     path: Path
     stream: int | None = None
+    max_pixels: int = MAX_PIXELS
 
 
 Reader = Callable[[MediaFile], "np.ndarray"]
@@ -44,7 +52,8 @@ used.
 class ModelSpec:
     """A catalogue entry with the configuration's overrides: what a job needs, as builtins.
 
-    `options` hold the settings of the family's named protocol; they are part of the protocol.
+    `options` hold the settings of the family's named protocol; they are part of the protocol of
+    the modalities whose numbers they decide: those in `decides`, or all for what is not there.
     """
 
     name: str
@@ -66,9 +75,14 @@ class ModelSpec:
     verified: str = ""
     compiled: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    decides: Mapping[str, tuple[Modality, ...]] = field(default_factory=lambda: DECIDES)
 
     def protocol(self, modality: Modality) -> dict[str, Any]:
         """What decides the numbers of one modality; names, paths, batch sizes do not."""
+
+        def counts(key: str) -> bool:
+            return modality in self.decides.get(key, MODALITIES)
+
         content = {
             "backend": self.backend,
             "version": self.version,
@@ -76,12 +90,12 @@ class ModelSpec:
             "pretrained": self.pretrained,
             "weights_sha256": self.sha256,
             "precision": self.precision,
-            "options": self.options,
+            "options": {key: value for key, value in self.options.items() if counts(key)},
             "modality": modality,
         }
-        if modality == "video":
+        if counts("frames"):
             content["frames"] = self.frames
-        if self.reads == "originals":
+        if self.reads == "originals" and counts("reads"):
             content["reads"] = self.reads
         return content
 
@@ -89,7 +103,9 @@ class ModelSpec:
 class Embedder(Protocol):
     """A loaded network.
 
-    An attribute `weights_sha256` names the weights in use where the spec does not know them.
+    An attribute `weights_sha256` names the weights in use where the spec does not know them, and
+    `provenance` (a dict of strings) what else of a hub decides numbers: `config_sha256`, the digest
+    of its settings, and `revision`, the commit that they are of.
     """
 
     def embed(

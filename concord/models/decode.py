@@ -1,12 +1,11 @@
 """Frames of a clip by a policy: which `count` of its frames stand for it."""
 
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from concord.models.base import MediaFile
-from concord.models.originals import read_video_frames
+from concord.models.originals import Convert, read_video_frames
 
 Policy = Literal["centres", "left"]
 
@@ -26,12 +25,13 @@ def indices(policy: Policy, count: int, total: int) -> list[int]:
 
 
 def read_frames(
-    path: Path, count: int, policy: Policy = "centres", stream: int | None = None
+    file: MediaFile, count: int, policy: Policy = "centres", convert: Convert | None = None
 ) -> np.ndarray:
     """`count` frames as RGB, uint8 [count, H, W, 3]; a short clip repeats some.
 
-    `stream` is the index of the stream in an original. Raises ValueError as
+    `convert` makes of each frame, as it is decoded, what is kept of it. Raises ValueError as
     concord.models.originals.read_video_frames does.
     """
-    file = MediaFile(path, stream)
-    return np.stack(read_video_frames(file, lambda total, _: indices(policy, count, total)))
+    return np.stack(
+        read_video_frames(file, lambda total, _: indices(policy, count, total), convert)
+    )

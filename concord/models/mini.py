@@ -43,7 +43,7 @@ def read_video(file: MediaFile, frames: int) -> np.ndarray:
     """
     small = [
         Image.fromarray(frame).resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BOX)
-        for frame in read_frames(file.path, frames)
+        for frame in read_frames(file, frames)
     ]
     return np.stack([np.asarray(image) for image in small]).transpose(0, 3, 1, 2)[None]
 

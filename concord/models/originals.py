@@ -16,9 +16,6 @@ from concord.media.probe import OPEN_OPTIONS, choose_streams
 from concord.memory import outside_memory_limit
 from concord.models.base import MediaFile
 
-MAX_PIXELS = 36_000_000
-"""Largest picture that is decoded, width times height: the default of media.max_pixels."""
-
 MAX_RESAMPLING_WEIGHTS = 2**26
 """Largest table of filter weights (256 MB) a pair of sample rates may need; odd ones need most."""
 
@@ -38,7 +35,6 @@ def read_video_frames(
     file: MediaFile,
     choose: Choose,
     convert: Convert | None = None,
-    max_pixels: int = MAX_PIXELS,
 ) -> list[np.ndarray]:
     """The frames that `choose` names, as RGB, uint8 [H, W, 3], upright, in the order named.
 
@@ -51,14 +47,14 @@ def read_video_frames(
     Raises ValueError with `no_video_stream`, `no_frames`, `too_large`, `unreadable` or
     `memory_limit`.
     """
-    with _reasons(), _open(file, "video", max_pixels) as (container, stream):
+    with _reasons(), _open(file, "video") as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or Fraction(1)
         total = sum(p.size > 0 and not p.is_discard for p in _packets(container, stream))
     wanted = list(choose(total, rate)) if total else []
-    kept, decoded = _pick(file, wanted, convert, max_pixels)
+    kept, decoded = _pick(file, wanted, convert)
     if decoded and not kept.keys() >= set(wanted):
         wanted = list(choose(decoded, rate))
-        kept, decoded = _pick(file, wanted, convert, max_pixels)
+        kept, decoded = _pick(file, wanted, convert)
     if not kept:
         raise ValueError("no_frames")
     return [kept[i] for i in wanted]
@@ -97,7 +93,7 @@ def _reasons() -> Iterator[None]:
 
 
 @contextmanager
-def _open(file: MediaFile, kind: str, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Any, Any]]:
+def _open(file: MediaFile, kind: str) -> Iterator[tuple[Any, Any]]:
     """The open file and its stream, a picture (`video`) or a sound (`audio`)."""
     import av
 
@@ -112,13 +108,13 @@ def _open(file: MediaFile, kind: str, max_pixels: int = MAX_PIXELS) -> Iterator[
         if stream.codec_context is None:
             raise ValueError("unreadable", f"stream {stream.index}: unknown codec")
         if kind == "video":
-            check_size(stream.width, stream.height, max_pixels)
+            check_size(stream.width, stream.height, file.max_pixels)
         stream.codec_context.thread_count = 1
         yield container, stream
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise ValueError with `too_large` for a picture of more than `max_pixels`."""
+    """Raise ValueError with `too_large` for a picture or an array of more than `max_pixels`."""
     if width * height > max_pixels:
         raise ValueError("too_large", f"{width} x {height} pixels")
 
@@ -154,15 +150,15 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _pick(
-    file: MediaFile, indices: list[int], convert: Convert | None, max_pixels: int
+    file: MediaFile, indices: list[int], convert: Convert | None
 ) -> tuple[dict[int, np.ndarray], int]:
     """The frames of these indices, and how many were decoded until all were there."""
     missing, kept, decoded = set(indices), {}, 0
     size: tuple[int, int] | None = None
-    with _reasons(), _open(file, "video", max_pixels) as (container, stream):
+    with _reasons(), _open(file, "video") as (container, stream):
         for index, frame in enumerate(_decoded(container, stream)):
             decoded = index + 1
-            check_size(frame.width, frame.height, max_pixels)
+            check_size(frame.width, frame.height, file.max_pixels)
             size = size or (frame.width, frame.height)
             if index in missing:
                 pixels = _upright(frame, *size)

@@ -3,14 +3,20 @@
 Runs in decoder processes, where torch and open_clip would take seconds to load.
 """
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from concord.models.base import MediaFile
 from concord.models.decode import Policy, read_frames
+from concord.models.originals import check_size
+
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+"""Kinds of picture files that are read."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,7 @@ class FrameReader:
     frames_at: Policy = "centres"
 
     def __call__(self, file: MediaFile) -> np.ndarray:
-        frames = read_frames(file.path, self.frames, self.frames_at, file.stream)
-        return np.stack([self.preprocessing(frame) for frame in frames])
+        return read_frames(file, self.frames, self.frames_at, self.preprocessing)
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,53 @@ class PictureReader:
     preprocessing: Preprocessing
 
     def __call__(self, file: MediaFile) -> np.ndarray:
-        return self.preprocessing(read_picture(file.path))[None]
+        return self.preprocessing(read_picture(file))[None]
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_picture(file: MediaFile) -> np.ndarray:
     """A picture file as RGB, uint8 [H, W, 3], turned as its EXIF orientation says.
 
-    Raises ValueError with `unreadable` and the reader's words.
+    Raises ValueError as open_picture does.
     """
+    with _reasons():
+        return np.asarray(ImageOps.exif_transpose(_open(file)).convert("RGB"))
+
+
+def open_picture(file: MediaFile) -> Image.Image:
+    """A picture file, decoded and as stored: of formats that Pillow itself reads, by content.
+
+    Others, such as PostScript, would start programs, whatever the file is called. Raises ValueError
+    with `too_large` before anything is decoded, or `unreadable` and the reader's words.
+    """
+    with _reasons():
+        return _open(file)
+
+
+def _open(file: MediaFile) -> Image.Image:
+    with _without_own_limit(), Image.open(file.path, formats=FORMATS) as image:
+        check_size(*image.size, file.max_pixels)
+        image.load()
+        return image
+
+
+@contextmanager
+def _without_own_limit() -> Iterator[None]:
+    """Let Pillow open pictures that are larger than it guesses to be safe."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what Pillow raises into ValueErrors with a word of REASONS."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError("memory_limit", str(error)) from error
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        if error.args[:1] == ("too_large",):
+            raise
         raise ValueError("unreadable", str(error)) from error

@@ -65,7 +65,8 @@ class Means:
     def of(cls, config: Config, model: str) -> "Means":
         """The means that a configuration gives to the jobs of a model."""
         chosen = config.models[model]
-        limits = Limits(config.media.timeout_s, config.media.memory_mb)
+        media = config.media
+        limits = Limits(media.timeout_s, media.memory_mb, media.max_pixels)
         return cls(chosen.batch_size, chosen.workers, limits, chosen.device)
 
 
@@ -89,7 +90,7 @@ def embed_media(
     inputs = {"media": content_id(media_protocol)} if proxies else {}
     job = _Job(output, spec, modality, means, inputs)
     rows = read_table(media, MEDIA).to_pylist()
-    wanted = [media_task(row, spec, modality, job.key) for row in rows]
+    wanted = [media_task(row, spec, modality, job.key, means.limits.max_pixels) for row in rows]
     read: Reader = job.family.reader(spec, modality)
     if not proxies:
         job.embed(wanted, read, foreign=True)
@@ -109,7 +110,8 @@ def embed_companions(
     """
     job = _Job(output, spec, modality, means, {})
     rows = read_table(companions, COMPANION_FILES).to_pylist()
-    wanted = [companion_task(row, job.key) for row in rows if row["modality"] == modality]
+    rows = [row for row in rows if row["modality"] == modality]
+    wanted = [companion_task(row, job.key, means.limits.max_pixels) for row in rows]
     job.embed(wanted, job.family.reader(spec, modality), foreign=True)
 
 

@@ -1,5 +1,6 @@
 """What an embedding job reads: proxies and waves, originals, or files beside the clips."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from concord.media.proxies import Proxies
+from concord.memory import limit_memory
 from concord.models.base import MediaFile, Modality, ModelSpec, Reader
 from concord.protocol import digest
 from concord.resume import Row
@@ -38,19 +40,42 @@ class ProxyReader:
             assert path is not None
             return self.read(MediaFile(path))
 
+    def warm(self) -> None:
+        """Warm the family's reader, where it can be."""
+        warm(self.read)
 
-def media_task(row: Row, spec: ModelSpec, modality: Modality, protocol: str) -> Task | Row:
+
+def warm(read: Any) -> None:
+    """Let a reader load what it works with; what it cannot load the first clip will tell."""
+    if hasattr(read, "warm"):
+        with suppress(Exception):
+            read.warm()
+
+
+def prepare(read: Any, memory_mb: int | None) -> None:
+    """Ready a decoder process before its first clip, whose time and memory this does not count.
+
+    `memory_mb`: what the clips may then take, None for no limit.
+    """
+    warm(read)
+    if memory_mb is not None:
+        limit_memory(memory_mb, read)
+
+
+def media_task(
+    row: Row, spec: ModelSpec, modality: Modality, protocol: str, max_pixels: int
+) -> Task | Row:
     """What is to be embedded of a MEDIA row, or the finished row of a clip that cannot be.
 
     The source is the row itself for models that read proxies, else a MediaFile of the original,
-    whose key does not change with the settings of proxies.
+    whose key does not change with the settings of proxies, nor with `max_pixels`.
     """
     status, reason = row[f"{modality}_status"], row[f"{modality}_reason"]
     if status == "ok" and not row[MADE[modality]]:  # the gate kept it out, and says why
         status, reason = row["status"], row["reason"]
     key, source = row["key"], row
     if spec.reads == "originals":
-        key, source = _original(row, modality)
+        key, source = _original(row, modality, max_pixels)
     if status == "ok":
         return Task(row["clip_id"], digest(key, protocol), source)
     return {
@@ -62,18 +87,19 @@ def media_task(row: Row, spec: ModelSpec, modality: Modality, protocol: str) -> 
     }
 
 
-def _original(row: Row, modality: Modality) -> tuple[str, Any]:
+def _original(row: Row, modality: Modality, max_pixels: int) -> tuple[str, Any]:
     """Key and MediaFile of the stream of the original that the media stage chose."""
     path = row["audio_path"] if modality == "audio" else None
     stream = row[f"{modality}_stream"]
-    return digest(row["source_key"], str(stream)), MediaFile(Path(path or row["path"]), stream)
+    file = MediaFile(Path(path or row["path"]), stream, max_pixels)
+    return digest(row["source_key"], str(stream)), file
 
 
-def companion_task(row: Row, protocol: str) -> Task | Row:
+def companion_task(row: Row, protocol: str, max_pixels: int) -> Task | Row:
     """What is to be embedded of a COMPANION_FILES row, or the finished row of one without file."""
     key = digest(row["key"], protocol)
     if row["status"] == "ok":
-        return Task(row["clip_id"], key, MediaFile(Path(row["path"])))
+        return Task(row["clip_id"], key, MediaFile(Path(row["path"]), max_pixels=max_pixels))
     outcome = {name: row[name] for name in ("status", "reason", "detail")}
     return {"id": row["clip_id"], "key": key, **outcome}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embedding_inputs import media_row, write_media
+from embedding_inputs import configured, media_row, write_media
 
 from concord.media.proxies import Limits
 from concord.models.base import MediaFile, ModelSpec
@@ -29,6 +29,8 @@ def read_or_break(file: MediaFile) -> np.ndarray:
         time.sleep(60)
     if word == "swell":
         np.ones(2**31, np.uint8)
+    if word == "limit":
+        return np.array([[float(file.max_pixels), 0.0]])
     return np.array([[float(word), -1.0 if file.stream is None else file.stream]])
 
 
@@ -119,6 +121,21 @@ def test_a_changed_original_or_another_stream_is_embedded_again(tmp_path: Path) 
     (tmp_path / "a").write_text("2")
     assert run(tmp_path, [row | {"source_key": "changed"}])["a"]["embedding"] == [2, 0]
     assert run(tmp_path, [row | {"video_stream": 1}])["a"]["embedding"] == [2, 1]
+
+
+def test_readers_know_the_largest_picture_that_may_be_opened(tmp_path: Path) -> None:
+    """media.max_pixels, for originals and for files beside the clips."""
+    config = configured(tmp_path, m={"entry": "mini"})
+    media = config.media.model_copy(update={"max_pixels": 4321})
+    means = Means.of(config.model_copy(update={"media": media}), "m")
+    clips = write_media(tmp_path, [original(tmp_path, "a", "limit")])
+    embed_media(clips, tmp_path / "a.parquet", SPEC, "video", means, {})
+    file = {"clip_id": "a", "modality": "depth", "path": str(tmp_path / "a"), "status": "ok"}
+    write_table(tmp_path / "files.parquet", COMPANION_FILES, [file | {"key": "a depth"}])
+    embed_companions(tmp_path / "files.parquet", tmp_path / "b.parquet", SPEC, "depth", means)
+    for name in ("a.parquet", "b.parquet"):
+        (row,) = read_table(tmp_path / name, EMBEDDINGS).to_pylist()
+        assert row["embedding"] == [4321, 0]
 
 
 def test_files_beside_the_clips_have_a_row_for_every_clip(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch.nn.functional import cosine_similarity
 from concord.errors import UserError
 from concord.models import imagebind
 from concord.models.base import ModelSpec
+from concord.models.imagebind import views
 from concord.models.imagebind.config import (
     CONFIG_FILE,
     HUGE,
@@ -226,6 +227,24 @@ def test_size_of_a_pass_and_of_a_batch_change_nothing(modality, checkpoint):
         np.testing.assert_allclose(embedder.embed(modality, given), together, atol=1e-4)
     alone = np.concatenate([embedder.embed(modality, [clip]) for clip in given])
     np.testing.assert_allclose(alone, together, atol=1e-4)
+
+
+def test_a_long_video_is_cut_into_views_little_by_little(checkpoint, monkeypatch):
+    """The mean over them is the same: 40 slices, 120 views, never more than 9 at once."""
+    clip = np.random.default_rng(0).integers(0, 256, (40, 2, 224, 256, 3), dtype=np.uint8)
+    embedder, made, cut = imagebind.load(spec(checkpoint, "video"), CPU), [], views.expand
+
+    def expand(*given):
+        made.append(cut(*given))
+        return made[-1]
+
+    monkeypatch.setattr(views, "expand", expand)
+    (found,) = embedder.embed("video", [clip])
+    assert embedder.views("video", clip) == sum(map(len, made)) == 120
+    assert max(map(len, made)) <= 9
+    with torch.inference_mode():
+        each = torch.cat([embedder.network("vision", part) for part in made])
+    np.testing.assert_allclose(found, each.mean(0), atol=1e-6)
 
 
 def test_an_embedding_is_the_plain_mean_over_views(checkpoint):

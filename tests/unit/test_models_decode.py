@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from embedding_inputs import write_proxy
 
+from concord.models.base import MediaFile
 from concord.models.decode import indices, read_frames
 
 
@@ -38,7 +39,7 @@ def test_unknown_policy_is_refused():
 
 def test_frames_are_the_ones_at_the_centres(tmp_path):
     """Frame i has the grey level 10 * i, which survives encoding."""
-    frames = read_frames(write_proxy(tmp_path / "a.mp4", frames=25), 5)
+    frames = read_frames(MediaFile(write_proxy(tmp_path / "a.mp4", frames=25)), 5)
     assert frames.shape == (5, 64, 96, 3)
     assert frames.dtype == np.uint8
     levels = frames.reshape(5, -1).mean(axis=1)
@@ -50,11 +51,11 @@ def test_frames_equal_a_full_decode(tmp_path):
     with av.open(str(path)) as container:
         every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     chosen = indices("centres", 8, 47)
-    np.testing.assert_array_equal(read_frames(path, 8), [every[i] for i in chosen])
+    np.testing.assert_array_equal(read_frames(MediaFile(path), 8), [every[i] for i in chosen])
 
 
 def test_short_clip_repeats_frames(tmp_path):
-    frames = read_frames(write_proxy(tmp_path / "a.mp4", frames=2), 8)
+    frames = read_frames(MediaFile(write_proxy(tmp_path / "a.mp4", frames=2)), 8)
     assert len(np.unique(frames.reshape(8, -1), axis=0)) == 2
 
 
@@ -63,7 +64,7 @@ def test_truncated_file_gives_what_decodes(tmp_path):
     path = write_proxy(tmp_path / "a.mkv", frames=40)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])
-    frames = read_frames(path, 4)
+    frames = read_frames(MediaFile(path), 4)
     levels = frames.reshape(4, -1).mean(axis=1)
     assert (np.diff(levels) > 0).sum() >= 2
 
@@ -73,9 +74,9 @@ def test_unreadable_file_says_so(tmp_path, content):
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="unreadable"):
-        read_frames(path, 8)
+        read_frames(MediaFile(path), 8)
 
 
 def test_missing_file_is_unreadable(tmp_path):
     with pytest.raises(ValueError, match="unreadable"):
-        read_frames(tmp_path / "none.mp4", 8)
+        read_frames(MediaFile(tmp_path / "none.mp4"), 8)

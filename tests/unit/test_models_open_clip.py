@@ -53,7 +53,7 @@ def test_video_equals_a_direct_forward_pass(weights, tiny, proxies):
     read = family.reader(tiny, "video")
     found = family.load(tiny, CPU).embed("video", [read(MediaFile(path)) for path in proxies])
     for vector, path in zip(found, proxies, strict=True):
-        frames = [transform(Image.fromarray(frame)) for frame in read_frames(path, 8)]
+        frames = [transform(Image.fromarray(frame)) for frame in read_frames(MediaFile(path), 8)]
         with torch.no_grad():
             each = model.encode_image(torch.stack(frames), normalize=True)
         mean = each.mean(dim=0)

@@ -137,9 +137,9 @@ def test_truncated_file_gives_what_decodes(tmp_path: Path) -> None:
 def test_too_large_pictures_are_not_decoded(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mov", 2, size=(40, 30))
     with pytest.raises(ValueError, match="too_large") as error:
-        read_video_frames(MediaFile(path), first, max_pixels=1199)
+        read_video_frames(MediaFile(path, max_pixels=1199), first)
     assert error.value.args == ("too_large", "40 x 30 pixels")
-    assert read_video_frames(MediaFile(path), first, max_pixels=1200)
+    assert read_video_frames(MediaFile(path, max_pixels=1200), first)
 
 
 def test_a_cover_is_no_picture(tmp_path: Path) -> None:

@@ -108,8 +108,8 @@ def test_frames_and_normalisation_are_those_of_the_name(weights, clips, protocol
 
 
 def test_left_frames(clips):
-    frames = read_frames(clips[0], 3, "left")
-    np.testing.assert_array_equal(frames, read_frames(clips[0], 45)[[0, 15, 30]])
+    frames = read_frames(MediaFile(clips[0]), 3, "left")
+    np.testing.assert_array_equal(frames, read_frames(MediaFile(clips[0]), 45)[[0, 15, 30]])
 
 
 def test_text_does_not_depend_on_the_picture_side(weights):

@@ -14,8 +14,10 @@ from concord.models.imagebind.network import ImageBind
 from concord.models.imagebind.weights import load_network, weights_file
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-AT_ONCE = {"cpu": 8, "cuda": 256}
+AT_ONCE = {"cpu": 9, "cuda": 256}
 """Views in one pass; on a CPU more cost memory and gain nothing."""
+Part = tuple[int, np.ndarray, int]
+"""Part of a clip: the clip's index, what its views are cut from, and how many they are."""
 
 
 def load(spec: ModelSpec, device: torch.device) -> "ImageBindEmbedder":
@@ -77,8 +79,7 @@ class ImageBindEmbedder:
                 ids = text.tokens([str(t) for t in inputs], self.options["end_token"])
                 vectors = self._views("text", torch.from_numpy(ids).to(self.device))
             else:
-                groups = self._groups(modality, [np.asarray(clip) for clip in inputs])
-                vectors = torch.cat([self._means(modality, group) for group in groups])
+                vectors = self._means(modality, [np.asarray(clip) for clip in inputs])
         result: np.ndarray = vectors.cpu().numpy()
         return result
 
@@ -90,24 +91,34 @@ class ImageBindEmbedder:
         """Which texts are longer than the 77 tokens that are read."""
         return text.truncated(list(texts))
 
-    def _groups(self, modality: Modality, clips: list[np.ndarray]) -> Iterator[list[torch.Tensor]]:
-        """Clips with their views cut, [V_i, ...] each, as many as go into one pass, or one."""
-        group: list[torch.Tensor] = []
-        for clip in clips:
-            given = torch.from_numpy(clip).to(self.device)
-            cut = views.expand(modality, self.options, given)
-            if group and sum(map(len, group)) + len(cut) > self.at_once:
-                yield group
-                group = []
-            group.append(cut)
+    def _means(self, modality: Modality, clips: list[np.ndarray]) -> torch.Tensor:
+        """Mean embeddings [N, dim] of N clips; the views of long ones never exist all at once."""
+        sums: dict[int, torch.Tensor] = {}
+        for group in self._passes(modality, clips):
+            cut = [self._expand(modality, given) for _, given, _ in group]
+            each = self._views(TRUNK_OF[modality], torch.cat(cut))
+            found = torch.split(each, [count for _, _, count in group])
+            for (clip, _, _), vectors in zip(group, found, strict=True):
+                sums[clip] = sums.get(clip, 0) + vectors.sum(0)
+        counts = [self.views(modality, given) for given in clips]
+        return torch.stack([sums[clip] / count for clip, count in enumerate(counts)])
+
+    def _passes(self, modality: Modality, clips: list[np.ndarray]) -> Iterator[list[Part]]:
+        """Parts of the clips, as many as go into one pass, or one."""
+        group: list[Part] = []
+        for clip, given in enumerate(clips):
+            for part in views.parts(modality, self.options, given, self.at_once):
+                count = self.views(modality, part)
+                if group and sum(n for _, _, n in group) + count > self.at_once:
+                    yield group
+                    group = []
+                group.append((clip, part, count))
         if group:
             yield group
 
-    def _means(self, modality: Modality, group: list[torch.Tensor]) -> torch.Tensor:
-        """Mean embeddings [N, dim] of N clips."""
-        each = self._views(TRUNK_OF[modality], torch.cat(group))
-        parts = torch.split(each, [len(cut) for cut in group])
-        return torch.stack([part.mean(0) for part in parts])
+    def _expand(self, modality: Modality, given: np.ndarray) -> torch.Tensor:
+        """Views [V, ...] of part of a clip, on the device."""
+        return views.expand(modality, self.options, torch.from_numpy(given).to(self.device))
 
     def _views(self, trunk: str, given: torch.Tensor) -> torch.Tensor:
         """Embeddings [V, dim] of views or token ids, in passes of bounded size."""

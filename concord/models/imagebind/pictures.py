@@ -8,7 +8,8 @@ import numpy as np
 from concord.models.base import MediaFile
 from concord.models.imagebind.video import short_side
 from concord.models.imagebind.views import SIZE_PX
-from concord.models.originals import MAX_PIXELS, check_size
+from concord.models.originals import check_size
+from concord.models.pictures import open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +23,7 @@ def read_image(file: MediaFile) -> np.ndarray:
     Stored orientation, as in the reference, which knows no EXIF. Raises ValueError with
     `unreadable` or `too_large`.
     """
-    return np.asarray(_centre(_open_image(file.path).convert("RGB")))
+    return np.asarray(_centre(open_picture(file).convert("RGB")))
 
 
 def read_map(file: MediaFile) -> np.ndarray:
@@ -35,9 +36,12 @@ def read_map(file: MediaFile) -> np.ndarray:
     from PIL import Image
 
     if file.path.suffix.lower() == ".npy":
-        image = Image.fromarray(_load_numbers(file.path))
+        numbers = _open_numbers(file.path)
+        rows, columns = numbers.shape
+        check_size(columns, rows, file.max_pixels)
+        image = Image.fromarray(_as_float(numbers))
     else:
-        image = _one_channel(_open_image(file.path))
+        image = _one_channel(open_picture(file))
     cut = _centre(image)
     values = np.asarray(cut, np.float32) / (255 if cut.mode == "L" else 1)
     return _finite(values)[None, None]
@@ -49,14 +53,14 @@ def read_imu(file: MediaFile) -> np.ndarray:
     The first 2000 samples; a shorter recording has zeros after it. Six samples of six axes are
     taken as [6, samples]. Raises ValueError with `unreadable`, `no_samples` or `not_finite`.
     """
-    readings = _load_numbers(file.path)
+    readings = _open_numbers(file.path)
     if readings.shape[0] != AXES:
         readings = readings.T
     if readings.shape[0] != AXES:
         raise ValueError("unreadable", f"shape {readings.T.shape}, expected [{AXES}, samples]")
     views = np.zeros((1, AXES, STEPS), np.float32)
     readings = readings[:, :STEPS]
-    views[0, :, : readings.shape[1]] = readings
+    views[0, :, : readings.shape[1]] = _as_float(readings)
     return _finite(views)
 
 
@@ -71,40 +75,28 @@ def _one_channel(image: "Image.Image") -> "Image.Image":
     return image if image.mode == "F" else image.convert("L")
 
 
-def _load_numbers(path: Path) -> np.ndarray:
-    """An .npy file's array [rows, columns], float32."""
+def _open_numbers(path: Path) -> np.ndarray:
+    """An .npy file's array [rows, columns], which is read where it is used."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError("unreadable", str(error)) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim != 2:
         raise ValueError("unreadable", "expected an array of numbers with two axes")
-    if array.size > MAX_PIXELS:
-        raise ValueError("too_large", f"{array.shape[0]} x {array.shape[1]} numbers")
     if not array.size:
         raise ValueError("no_samples")
+    return array
+
+
+def _as_float(numbers: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return np.asarray(array, np.float32)
+        return np.asarray(numbers, np.float32)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("not_finite")
     return values
-
-
-def _open_image(path: Path) -> "Image.Image":
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            check_size(*image.size, MAX_PIXELS)
-            image.load()
-            return image
-    except Image.DecompressionBombError as error:
-        raise ValueError("too_large", str(error)) from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError("unreadable", str(error)) from error
 
 
 def _centre(image: "Image.Image") -> "Image.Image":

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from concord.models.base import MediaFile
+from concord.models.base import MAX_PIXELS, MediaFile
 from concord.models.imagebind.views import CROPS, SIZE_PX, crop_offsets
-from concord.models.originals import MAX_PIXELS, read_video_frames
+from concord.models.originals import read_video_frames
 
 CLIPS, CLIP_S = 5, 2
 Pair = tuple[int, int]

@@ -35,6 +35,19 @@ def count(modality: str, options: Mapping[str, Any], given: np.ndarray) -> int:
     return 1 if modality == "image" else len(given)
 
 
+def parts(
+    modality: str, options: Mapping[str, Any], given: np.ndarray, at_once: int
+) -> list[np.ndarray]:
+    """A clip in parts whose views, `count` of each, are at most `at_once`, or those of one slice.
+
+    The views of the parts, one after the other, are those of the clip.
+    """
+    if modality == "image":
+        return [given]
+    step = max(1, at_once // count(modality, options, given[:1]))
+    return [given[start : start + step] for start in range(0, len(given), step)]
+
+
 def crop_offsets(long_px: int) -> list[int]:
     """Where the three crops begin along the long side: first, middle (rounded up), last."""
     return [0, (long_px - SIZE_PX + 1) // 2, long_px - SIZE_PX]

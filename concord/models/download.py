@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -15,9 +17,12 @@ from concord.errors import UserError
 from concord.models.weights import sha256 as digest_of
 from concord.progress import Progress
 
+CONTACT_S = 10.0
+"""How long a server may take to answer; a machine without network shall say so soon."""
 TIMEOUT_S = 60.0
-FRUITLESS_TRIES = 3
-"""Tries in a row that bring nothing, after which a download is given up."""
+"""How long a download may stand still."""
+FIRST_TRIES, FRUITLESS_TRIES = 2, 3
+"""Tries in a row that bring nothing before it is given up: at first, and once something came."""
 WAIT_S = 2.0
 CHUNK = 1 << 20
 
@@ -40,13 +45,12 @@ def fetch(
     What has arrived stays in `path`.part, and the next call goes on from there; of two processes
     that want the same file, one waits for the other. The file gets its name when it has its full
     length, the digest `sha256` if that is known, and passes `check`. Raises UserError, which ends
-    with `hint` (what the user can do), when it cannot be fetched or is not the right file.
+    with `hint` (what the user can do), when it cannot be fetched, is not the right file, or cannot
+    be kept where it should be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     while not path.exists():
-        with part.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _open_locked(part, hint) as file:
             if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
                 continue  # who held it before has finished, or has thrown it away
             if not path.exists():
@@ -58,17 +62,40 @@ def fetch(
     return path
 
 
+def _open_locked(part: Path, hint: str) -> BinaryIO:
+    """A file to append to, in a folder that is made, once no other process has it."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("ab")
+    except OSError as error:
+        raise UserError(
+            f"{part} cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder that "
+            f"can. {hint}"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        file.close()
+        raise UserError(
+            f"{part} cannot be locked ({error.strerror}), so two processes might write it at once; "
+            f"set XDG_CACHE_HOME to a folder on a disk of this machine. {hint}"
+        ) from error
+    return file
+
+
 def _complete(url: str, file: BinaryIO, hint: str) -> None:
     """Fetch what a file lacks, trying again as long as something comes."""
-    tries = 0
+    tries, allowed = 0, FIRST_TRIES
     while True:
         before = file.tell()
         try:
             _go_on(url, file)
         except (OSError, HTTPException) as error:
-            tries = 1 if file.tell() > before else tries + 1
+            if file.tell() > before:
+                tries, allowed = 0, FRUITLESS_TRIES
+            tries += 1
             hopeless = isinstance(error, HTTPError) and error.code in (401, 403, 404, 410)
-            if hopeless or tries == FRUITLESS_TRIES:
+            if hopeless or tries == allowed:
                 kept = f"; the next try goes on after the {file.tell()} bytes in {file.name}"
                 raise UserError(
                     f"{url} could not be fetched ({type(error).__name__}: {error})"
@@ -89,7 +116,7 @@ def _go_on(url: str, file: BinaryIO) -> None:
     have = file.tell()
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response: HTTPResponse = urlopen(request, timeout=TIMEOUT_S)
+        response = _contact(request)
     except HTTPError as error:
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
             return  # everything was there
@@ -109,6 +136,29 @@ def _go_on(url: str, file: BinaryIO) -> None:
             progress.step()
     if total is not None and file.tell() != total:
         raise ConnectionError(f"ended after {file.tell()} of {total} bytes")
+
+
+def _contact(request: Request) -> HTTPResponse:
+    """What the server answers. Raises OSError or HTTPException if it does not, in time.
+
+    The time includes looking up its name, and trying all its addresses one after the other.
+    """
+    answers: Queue[HTTPResponse | Exception] = Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(urlopen(request, timeout=TIMEOUT_S))
+        except Exception as error:
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=CONTACT_S)
+    except Empty:
+        raise TimeoutError(f"no answer in {CONTACT_S:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _extent(response: HTTPResponse) -> tuple[int, int | None]:

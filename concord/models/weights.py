@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from concord.errors import UserError
@@ -16,7 +17,7 @@ def cached_sha256(path: Path, cache: Path) -> str:
 
     `cache` is a JSON file that remembers the digests of files whose path, size and modification
     time did not change, so that gigabytes are not read at every start. It is written only in a
-    results folder that is there.
+    results folder that is there, and only if it can be.
     """
     state = path.stat()
     key = str(path.resolve())
@@ -27,7 +28,8 @@ def cached_sha256(path: Path, cache: Path) -> str:
         return str(entry["sha256"])
     digest = sha256(path)
     if cache.parent.parent.exists():
-        write_text(cache, json.dumps({**_read(cache), key: {"stamp": stamp, "sha256": digest}}))
+        with suppress(OSError):
+            write_text(cache, json.dumps({**_read(cache), key: {"stamp": stamp, "sha256": digest}}))
     return digest
 
 

@@ -1,9 +1,12 @@
 """Downloads against a server of our own that breaks off, ignores ranges, or lies."""
 
+import errno
 import hashlib
 import io
 import re
+import socket
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +18,7 @@ import pytest
 
 from concord.errors import UserError
 from concord.models import download
-from concord.models.download import fetch
+from concord.models.download import CONTACT_S, FIRST_TRIES, fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -125,13 +128,41 @@ def test_a_refusal_is_told(server, tmp_path, status):
     server.status = status
     with pytest.raises(UserError, match=f"{status}.*{HINT}"):
         fetch(server.url, tmp_path / "w.pth", hint=HINT)
-    assert len(server.asked) == (1 if status == 404 else 3)
+    assert len(server.asked) == (1 if status == 404 else 2)
 
 
 def test_no_network_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "WAIT_S", 0.0)
     with pytest.raises(UserError, match=f"http://127.0.0.1:9/w.pth could not be fetched.*{HINT}"):
         fetch("http://127.0.0.1:9/w.pth", tmp_path / "w.pth", hint=HINT)
+
+
+def test_a_server_that_does_not_answer_is_told_soon(tmp_path, monkeypatch):
+    """As behind a firewall, which lets nothing through and says nothing."""
+    monkeypatch.setattr(download, "WAIT_S", 0.0)
+    monkeypatch.setattr(download, "CONTACT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/w.pth"
+        start = time.monotonic()
+        with pytest.raises(UserError, match=rf"{url} could .*no answer in 0\.2 s.*{HINT}"):
+            fetch(url, tmp_path / "w.pth", hint=HINT)
+    assert time.monotonic() - start < 5
+    assert FIRST_TRIES * CONTACT_S <= 20
+
+
+def test_a_cache_that_cannot_be_made_is_told(server, tmp_path):
+    (tmp_path / "home").touch()
+    with pytest.raises(UserError, match=rf"home/cache/w\.pth.*XDG_CACHE_HOME.*{HINT}"):
+        fetch(server.url, tmp_path / "home" / "cache" / "w.pth", hint=HINT)
+
+
+def test_a_disk_without_locks_is_told(server, tmp_path, monkeypatch):
+    def refuse(file: object, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(download.fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=rf"No locks available.*XDG_CACHE_HOME.*{HINT}"):
+        fetch(server.url, tmp_path / "w.pth", hint=HINT)
 
 
 def test_of_many_at_once_one_fetches(server, tmp_path):
@@ -167,6 +198,7 @@ def test_imagebind_fetches_its_weights_once(server, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"arrived damaged.*models\.ib\.checkpoint"):
         imagebind.load(published, torch.device("cpu"))
     server.content = good
+    (folder / "weights.json").mkdir()  # a folder whose owner lets nobody write
     for _ in range(2):
         embedder = imagebind.load(published, torch.device("cpu"))
     assert embedder.weights_sha256 == hashlib.sha256(good).hexdigest()

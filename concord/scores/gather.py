@@ -178,8 +178,8 @@ def read_embeddings(paths: Sequence[Path], modality: Modality) -> Embeddings:
     Raises UserError when shards disagree in protocol, model or dimension.
     """
     notes = {path: read_metadata(path) for path in paths}
-    protocol = _agree({path: note.get("protocol_id") for path, note in notes.items()}, "protocol")
-    model = _agree({path: note.get("model") for path, note in notes.items()}, "model")
+    protocol = _agree([(path, note.get("protocol_id")) for path, note in notes.items()], "protocol")
+    model = _agree([(path, note.get("model")) for path, note in notes.items()], "model")
     columns = ["id", "status", "reason", "detail"]
     table = _concatenate(paths, EMBEDDINGS, columns)
     outcome = Outcome(len(table))
@@ -199,8 +199,8 @@ def check_same_model(embeddings: Sequence[Embeddings]) -> str | None:
     Raises UserError when models or dimensions differ.
     """
     filled = [e for e in embeddings if e.paths]
-    model = _agree({e.paths[0]: e.model for e in filled}, "model")
-    _agree({e.paths[0]: str(e.vectors.shape[1]) for e in filled if len(e.vectors)}, "dimension")
+    model = _agree([(e.paths[0], e.model) for e in filled], "model")
+    _agree([(e.paths[0], str(e.vectors.shape[1])) for e in filled if len(e.vectors)], "dimension")
     return model
 
 
@@ -216,18 +216,45 @@ def check_same_weights(embeddings: Sequence[Embeddings]) -> str | None:
 
     Raises UserError when shards or modalities were computed with different weights.
     """
-    notes = {path: note for e in embeddings for path, note in e.notes.items()}
-    digests = {
-        path: entry["weights_sha256"]
-        for path, note in notes.items()
-        for entry in note.get("computed", ())
-        if entry["weights_sha256"]
-    }
-    models = {str(note.get("model")) for note in notes.values()}
-    advice = f"set models.{'/'.join(sorted(models))}.sha256 to the one you want and run again"
-    weights = _agree(digests, "weights", advice)
-    named = any(note.get("protocol", {}).get("weights_sha256") for note in notes.values())
+    advice = f"set models.{_models(embeddings)}.sha256 to the one you want and run again"
+    weights = _agree(_computed(embeddings, "weights_sha256"), "weights", advice)
+    named = any(protocol.get("weights_sha256") for protocol in _protocols(embeddings))
     return None if named else weights
+
+
+def check_same_precision(embeddings: Sequence[Embeddings]) -> str | None:
+    """The precision in which all embeddings were computed, where their protocol says `auto`.
+
+    It depends on the device then. Raises UserError when shards or modalities differ.
+    """
+    if not any(protocol.get("precision") == "auto" for protocol in _protocols(embeddings)):
+        return None
+    advice = (
+        f"set models.{_models(embeddings)}.precision to the one you want and run again, or delete "
+        "the folders of the outdated files and run again where the others were computed"
+    )
+    return _agree(_computed(embeddings, "precision"), "precision", advice)
+
+
+def _computed(embeddings: Sequence[Embeddings], key: str) -> list[tuple[Path, str]]:
+    """What the files say of a key of what computed them; a file may say several things."""
+    notes = ((path, note) for e in embeddings for path, note in e.notes.items())
+    return [
+        (path, entry[key])
+        for path, note in notes
+        for entry in note.get("computed", ())
+        if entry.get(key)
+    ]
+
+
+def _protocols(embeddings: Sequence[Embeddings]) -> list[Mapping[str, Any]]:
+    return [note.get("protocol", {}) for e in embeddings for note in e.notes.values()]
+
+
+def _models(embeddings: Sequence[Embeddings]) -> str:
+    return "/".join(
+        sorted({str(note.get("model")) for e in embeddings for note in e.notes.values()})
+    )
 
 
 def _read_vectors(paths: Sequence[Path], n: int) -> npt.NDArray[np.float32]:
@@ -306,12 +333,12 @@ def _find(
 
 
 def _agree(
-    found: Mapping[Path, str | None],
+    found: Sequence[tuple[Path, str | None]],
     what: str,
     advice: str = "delete the outdated files and run again",
 ) -> str | None:
     """The one value of all files. Raises UserError when there are several."""
-    values = {value: path for path, value in found.items()}
+    values = {value: path for path, value in found}
     if len(values) > 1:
         examples = ", ".join(f"{value} in {path}" for value, path in values.items())
         raise UserError(f"embeddings of one {what} expected, several found: {examples}; {advice}")

@@ -213,6 +213,43 @@ def test_weights_that_no_protocol_names_are_part_of_the_scores_protocol(
     assert "weights_sha256" not in read_metadata(collection.write("video_text"))["protocol"]
 
 
+AUTO = {"protocol": {"precision": "auto"}}
+
+
+@pytest.mark.parametrize("other", [("video", 1), ("text", 0)])
+def test_shards_or_modalities_of_different_precision_are_refused(
+    collection: Collection, other: tuple[str, int]
+) -> None:
+    """A GPU computed some, a CPU the others; `auto` is one protocol for both."""
+    collection.clip("a.mp4")
+    for place in (("video", 0), ("video", 1), ("text", 0), ("text", 1)):
+        collection.note[place] = AUTO | computed("w", "bf16" if place == other else "fp32")
+    with pytest.raises(UserError, match=r"one precision.*bf16 in .*set models\.m\.precision"):
+        collection.write("video_text")
+
+
+def test_a_shard_in_two_precisions_is_refused(collection: Collection) -> None:
+    collection.clip("a.mp4")
+    both = [*computed("w", "bf16")["computed"], *computed("w", "fp32")["computed"]]
+    collection.note["video", 0] = AUTO | {"computed": both}
+    with pytest.raises(UserError, match="one precision"):
+        collection.write("video_text")
+
+
+def test_what_auto_came_to_is_part_of_the_scores_protocol(collection: Collection) -> None:
+    """Tables of two collections in different precision have different protocols, so that they are
+    not compared; where the protocol names the precision it says enough."""
+    collection.clip("a.mp4")
+    found = []
+    for precision in ("fp32", "bf16"):
+        collection.note["video", 0] = AUTO | computed("w", precision)
+        found.append(read_metadata(collection.write("video_text")))
+        assert found[-1]["protocol"]["precision"] == precision
+    assert found[0]["protocol_id"] != found[1]["protocol_id"]
+    collection.note["video", 0] |= {"protocol": {"precision": "bf16"}}
+    assert "precision" not in read_metadata(collection.write("video_text"))["protocol"]
+
+
 def test_the_table_says_what_computed_its_embeddings(collection: Collection) -> None:
     collection.clip("a.mp4")
     collection.note = {

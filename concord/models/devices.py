@@ -27,11 +27,13 @@ POLL_S = 1.0
 def lease(requested: str, key: str) -> Iterator["torch.device"]:
     """A GPU that no other job of this user holds, waiting for one if need be; else the CPU.
 
-    `requested` is auto, cpu or cuda, as the configuration's `key` says. Raises UserError for cuda
-    on a machine without a GPU.
+    `requested` is auto, cpu or cuda, as the configuration's `key` says. From here on float32 is
+    computed as such, never as TF32. Raises UserError for cuda on a machine without a GPU.
     """
     import torch
 
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # PyTorch's default is True
     available = requested != "cpu" and torch.cuda.is_available()
     if requested == "cuda" and not available:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -61,6 +63,20 @@ def precision(requested: str, device: "torch.device") -> str:
     if requested != "auto":
         return requested
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def dtype(kind: str) -> "torch.dtype":
+    """The type of numbers that fp32, bf16 or fp16 names."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
+
+
+def autocast(device: "torch.device", kind: str) -> "torch.autocast":
+    """A context in which a float32 network computes in fp32, bf16 or fp16."""
+    import torch
+
+    return torch.autocast(device.type, dtype(kind), enabled=kind != "fp32")
 
 
 def describe(device: "torch.device") -> str:

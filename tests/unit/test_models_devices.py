@@ -54,6 +54,15 @@ def test_auto_is_bf16_where_the_gpu_has_it(monkeypatch):
         assert precision("auto", torch.device("cuda", 0)) == expected
 
 
+def test_float32_is_never_tf32(monkeypatch):
+    """PyTorch's own default is TF32 in convolutions, such as a vision transformer's first."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.set_float32_matmul_precision("high")
+    with lease("cpu", "models.m.device"):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_jobs_get_different_gpus_and_wait_for_one(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(devices, "POLL_S", 0.05)
     first, lock = devices._take(["a", "b"], tmp_path)

@@ -1,9 +1,12 @@
 """What a model family provides, and how a configured model is described.
 
-A family is one module `concord.models.<backend>` with two functions:
+A family is one module `concord.models.<backend>` with two functions, and a third where weights
+come from a network:
 
     reader(spec, modality) -> Reader      how a file becomes views; runs in decoder processes
     load(spec, device) -> Embedder        the network, on a device
+    fetch(spec) -> None                   makes sure that load finds all files here; called before
+                                          a job takes a GPU
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +23,7 @@ COMPANIONS: tuple[Modality, ...] = ("image", "depth", "thermal", "imu")
 """Modalities that the media room does not touch: files beside the clips, read as they are."""
 
 
-DECIDES: Mapping[str, tuple[Modality, ...]] = {"frames": ("video",), "reads": ("video", "audio")}
+DECIDES: dict[str, tuple[Modality, ...]] = {"frames": ("video",), "reads": ("video", "audio")}
 """What decides the numbers of some modalities alone, in every family; see ModelSpec.decides."""
 MAX_PIXELS = 36_000_000
 """Largest picture that is opened, width times height, unless media.max_pixels says otherwise."""
@@ -44,7 +47,8 @@ Reader = Callable[[MediaFile], "np.ndarray"]
 
 Runs in decoder processes, so it imports what it needs when it is called, and no torch if it can be
 helped. Raises ValueError with a word of REASONS as its first argument for input that cannot be
-used.
+used. A method `warm()`, where it has one, is called in every process before its first file: it
+loads what is slow to load, outside the limits of time and memory of a clip.
 """
 
 

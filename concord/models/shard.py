@@ -19,11 +19,17 @@ from concord.errors import UserError
 from concord.files import write_text
 from concord.media.protocol import content_id
 from concord.media.proxies import Limits, Proxies
-from concord.memory import limit_memory
 from concord.models.base import Embedder, Modality, ModelSpec, Reader
 from concord.models.batches import Batches
 from concord.models.devices import describe, lease, precision
-from concord.models.sources import ProxyReader, Task, companion_task, media_task, text_task
+from concord.models.sources import (
+    ProxyReader,
+    Task,
+    companion_task,
+    media_task,
+    prepare,
+    text_task,
+)
 from concord.parallel import Failure, parallel_map
 from concord.progress import Progress
 from concord.protocol import protocol_id
@@ -91,13 +97,12 @@ def embed_media(
     job = _Job(output, spec, modality, means, inputs)
     rows = read_table(media, MEDIA).to_pylist()
     wanted = [media_task(row, spec, modality, job.key, means.limits.max_pixels) for row in rows]
-    read: Reader = job.family.reader(spec, modality)
     if not proxies:
-        job.embed(wanted, read, foreign=True)
+        job.embed(wanted, job.reader, foreign=True)
         return
     with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
         found = Proxies(media.parent, media_protocol, Path(scratch), means.limits)
-        job.embed(wanted, ProxyReader(read, modality, found), foreign=False)
+        job.embed(wanted, lambda: ProxyReader(job.reader(), modality, found), foreign=False)
 
 
 def embed_companions(
@@ -105,14 +110,13 @@ def embed_companions(
 ) -> None:
     """Embed the files beside a shard's clips; writes EMBEDDINGS to `output`, a row for every clip.
 
-    `companions` is a COMPANION_FILES table, of which the rows of the modality count.
+    `companions` is a COMPANION_FILES table of that modality alone.
     Raises UserError when the machine or the configuration is at fault.
     """
     job = _Job(output, spec, modality, means, {})
     rows = read_table(companions, COMPANION_FILES).to_pylist()
-    rows = [row for row in rows if row["modality"] == modality]
     wanted = [companion_task(row, job.key, means.limits.max_pixels) for row in rows]
-    job.embed(wanted, job.family.reader(spec, modality), foreign=True)
+    job.embed(wanted, job.reader, foreign=True)
 
 
 def embed_texts(texts: Path, output: Path, spec: ModelSpec, means: Means) -> None:
@@ -148,25 +152,33 @@ class _Job:
         self.family = importlib.import_module(f"concord.models.{spec.backend}")
         self.keys: list[str] = []
         self.computed: list[dict[str, Any]] = []
+        self.succeeded = False
+
+    def reader(self) -> Reader:
+        """The family's reader, for which it may have to ask a hub."""
+        found: Reader = self.family.reader(self.spec, self.modality)
+        return found
 
     def embed(
-        self, wanted: Iterable[Task | Row], read: Callable[[Any], np.ndarray], foreign: bool
+        self, wanted: Iterable[Task | Row], reader: Callable[[], Read], foreign: bool
     ) -> None:
         """Read the files of the tasks in decoder processes, embed them, and write the table.
 
-        Processes that open files which Concord did not write have a limit of memory.
+        `reader` is called if there are tasks. Processes that open files which Concord did not write
+        have a limit of memory.
         """
         means, limits = self.means, self.means.limits
         with Resume(self.output, EMBEDDINGS) as resume:
             tasks = self.open_tasks(resume, wanted)
             if tasks:
+                read = reader()
                 with parallel_map(
                     read,
                     (task.source for task in tasks),
                     workers=means.workers,
                     ahead=2 * means.batch_size + means.workers,
                     timeout_s=limits.original_s if foreign else limits.proxy_s,
-                    prepare=partial(limit_memory, limits.memory_mb, read) if foreign else None,
+                    prepare=partial(prepare, read, limits.memory_mb if foreign else None),
                 ) as views:
                     self.run(resume, tasks, views)
             self.finish(resume)
@@ -181,6 +193,7 @@ class _Job:
                 # the same file may have another id now, below another folder
                 resume.done[row["key"]] = resume.done[row["key"]] | {"id": row["id"]}
                 kept = kept or isinstance(item, Task)
+                self.succeeded = self.succeeded or resume.done[row["key"]]["status"] == "ok"
             elif isinstance(item, Task):
                 tasks.append(item)
             else:
@@ -193,16 +206,27 @@ class _Job:
     def run(
         self, resume: Resume, tasks: list[Task], inputs: Iterator[np.ndarray | str | Failure]
     ) -> None:
-        """Load the model and embed the tasks' inputs, which come in the tasks' order."""
-        with lease(self.means.device, f"models.{self.spec.name}.device") as device:
+        """Load the model and embed the tasks' inputs, which come in the tasks' order.
+
+        Rows are held back as long as it may be the job, and not the clips, that is at fault.
+        """
+        name, size = self.spec.name, self.means.batch_size
+        if fetch := getattr(self.family, "fetch", None):
+            fetch(self.spec)
+        with lease(self.means.device, f"models.{name}.device") as device:
             embedder = self.family.load(self.spec, device)
-            self._note(embedder, describe(device), precision(self.spec.precision, device))
-            batches = Batches(embedder, self.modality, self.means.batch_size)
-            progress = Progress(f"{self.spec.name} {self.modality}", len(tasks))
-            pairs = zip(tasks, inputs, strict=True)
-            while chunk := list(islice(pairs, self.means.batch_size)):
-                resume.add(*self._rows(batches, chunk))
+            known = self._note(embedder, describe(device), precision(self.spec.precision, device))
+            proven = known and self.succeeded
+            batches = Batches(embedder, name, self.modality, size, proven=proven)
+            progress = Progress(f"{name} {self.modality}", len(tasks))
+            pairs, held = zip(tasks, inputs, strict=True), list[Row]()
+            while chunk := list(islice(pairs, size)):
+                held += self._rows(batches, chunk)
+                if not batches.undecided:
+                    resume.add(*held)
+                    held.clear()
                 progress.step(len(chunk))
+            batches.conclude()
 
     def finish(self, resume: Resume) -> None:
         """Write the table: the rows in order, with the protocol and what computed them."""
@@ -230,10 +254,11 @@ class _Job:
                 rows.append(_row(task, next(results), views, next(notes)))
         return rows
 
-    def _note(self, embedder: Embedder, device: str, kind: str) -> None:
-        """Remember what computes the rows of this run.
+    def _note(self, embedder: Embedder, device: str, kind: str) -> bool:
+        """Remember what computes the rows of this run; whether rows that are kept had the same.
 
-        Raises UserError if a hub gives other weights now than for the rows that are kept.
+        Raises UserError if a hub gives other weights now than for the rows that are kept, or if
+        `precision: auto` means another one here.
         """
         now = {
             "device": device,
@@ -249,9 +274,18 @@ class _Job:
                     f"{self.output} was computed; set models.{self.spec.name}.sha256 to the "
                     "second to compute everything with it"
                 )
-        if now not in self.computed:
+            if before["precision"] != kind:
+                raise UserError(
+                    f"models.{self.spec.name}.precision: part of {self.output} was computed in "
+                    f"{before['precision']}, and `auto` is {kind} on this device; set it to "
+                    f"{before['precision']} or {kind} to compute everything in that, or run again "
+                    "on a machine as before"
+                )
+        known = now in self.computed
+        if not known:
             self.computed.append(now)
         write_text(self.note, json.dumps(self.computed))  # before the first row, for a killed job
+        return known
 
 
 def _row(task: Task, result: np.ndarray | Failure, views: int | None, note: str | None) -> Row:

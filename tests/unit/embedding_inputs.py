@@ -49,10 +49,13 @@ def write_proxy(path: Path, frames: int = 20, size: tuple[int, int] = (96, 64), 
 
 
 def read_name(file: MediaFile) -> np.ndarray:
-    """A view that is the number in the file's name; `none` cannot be read."""
-    if file.path.stem == "none":
+    """A view that is the number in the file's name; `none` cannot be read, `long20` has 20."""
+    name = file.path.stem
+    if name == "none":
         raise ValueError("no_frames")
-    return np.array([[float(file.path.stem)]])
+    if name.startswith("long"):
+        return np.ones((int(name.removeprefix("long")), 1))
+    return np.array([[float(name)]])
 
 
 def media_row(clip: str, **values: Any) -> dict[str, Any]:

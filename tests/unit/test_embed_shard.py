@@ -1,6 +1,9 @@
 """Embedding a shard: every row, only what is new, and failures that stay where they are."""
 
+import os
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,20 +23,21 @@ from embedding_inputs import (  # noqa: E402
 )
 
 from concord.errors import UserError  # noqa: E402
+from concord.media import proxies  # noqa: E402
 from concord.media.protocol import content_id  # noqa: E402
 from concord.media.proxies import Limits, Proxies  # noqa: E402
 from concord.models import shard  # noqa: E402
 from concord.models.base import ModelSpec  # noqa: E402
 from concord.models.catalogue import spec  # noqa: E402
 from concord.models.shard import Means, embed_media, embed_texts  # noqa: E402
-from concord.models.sources import ProxyReader  # noqa: E402
+from concord.models.sources import ProxyReader, prepare  # noqa: E402
 from concord.tables import EMBEDDINGS, PLAN, read_metadata, read_table, write_table  # noqa: E402
 
 SPEC = ModelSpec("fake", "fake", ("video", "audio", "text"), 3, "", "", precision="fp32")
 
 
 class Fake:
-    """Embeds view x as (x, 1, 0); 13 breaks it, 66 is not a number, `limit` clips fill memory."""
+    """Embeds view x as (x, 1, 0); 13 breaks it, 66 is not a number, `limit` views fill memory."""
 
     weights_sha256 = "a"
 
@@ -43,7 +47,7 @@ class Fake:
     def embed(self, modality, inputs):
         self.batches.append(len(inputs))
         values = [float(len(x)) if modality == "text" else float(x[0, 0]) for x in inputs]
-        if self.limit and len(inputs) > self.limit:
+        if self.limit and sum(map(len, inputs)) > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
         if 13 in values:
             raise RuntimeError("unlucky")
@@ -60,13 +64,17 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch):
     """The family `fake`, its embedder, and how often it was loaded."""
-    family = SimpleNamespace(embedder=Fake(), loads=0, reader=lambda spec, modality: read_name)
+    family = SimpleNamespace(embedder=Fake(), loads=0, readers=0)
 
     def load(spec, device):
         family.loads += 1
         return family.embedder
 
-    family.load = load
+    def reader(spec, modality):
+        family.readers += 1
+        return read_name
+
+    family.load, family.reader = load, reader
     monkeypatch.setitem(sys.modules, "concord.models.fake", family)
     return family
 
@@ -151,19 +159,122 @@ def test_out_of_memory_halves_the_batch_and_goes_on(fake, tmp_path):
     assert fake.embedder.batches == [8, 4, 2, 2, 2, 2, 2, 2]
 
 
-def test_one_clip_that_does_not_fit_ends_the_job(fake, tmp_path):
+@pytest.mark.parametrize("names", [["1", "long20", "2", "3"], ["long20", "1", "2", "3"]])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_one_clip_that_does_not_fit_costs_one_clip(fake, tmp_path, names, batch_size):
+    fake.embedder = Fake(limit=8)
+    names = [*names, *(str(i) for i in range(20, 32))]
+    rows = run(clips(tmp_path, names), tmp_path / "out.parquet", batch_size=batch_size)
+    assert (rows["long20"]["status"], rows["long20"]["reason"]) == ("failed", "memory_limit")
+    assert {row["status"] for name, row in rows.items() if name != "long20"} == {"ok"}
+    assert fake.embedder.batches[-3:] == [batch_size] * 3, "later batches are as large as before"
+
+
+def test_a_device_on_which_no_clip_fits_ends_the_job_without_rows(fake, tmp_path):
     fake.embedder = Fake(limit=0.5)
-    with pytest.raises(UserError, match=r"does not fit into the memory.*precision"):
-        run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
+    media, output = clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet"
+    for batch_size in (1, 4):
+        with pytest.raises(UserError, match=r"models\.fake: .*not fit into the memory.*precision"):
+            run(media, output, batch_size=batch_size)
+    fake.embedder = Fake()
+    assert {row["status"] for row in run(media, output).values()} == {"ok"}
 
 
-def test_a_lost_device_ends_the_job(fake, tmp_path):
+def test_a_device_that_loses_memory_ends_the_job(fake, tmp_path):
+    """Clips as small as those that fitted before are not at fault."""
+    embed = fake.embedder.embed
+
+    def shrinking(modality, inputs):
+        if fake.embedder.batches:
+            fake.embedder.limit = 0.5
+        return embed(modality, inputs)
+
+    fake.embedder.embed = shrinking
+    with pytest.raises(UserError, match="less memory left than when the job began"):
+        run(clips(tmp_path, list("123456")), tmp_path / "out.parquet")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        MemoryError(),
+    ],
+    ids=lambda error: str(error)[:40],
+)
+def test_libraries_without_memory_are_out_of_memory(fake, tmp_path, error):
+    embed = fake.embedder.embed
+
+    def limited(modality, inputs):
+        if len(inputs) > 2:
+            raise error
+        return embed(modality, inputs)
+
+    fake.embedder.embed = limited
+    rows = run(clips(tmp_path, list("1234")), tmp_path / "out.parquet")
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert fake.embedder.batches == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+    ],
+    ids=["accelerator", "cublas"],
+)
+def test_a_lost_device_ends_the_job(fake, tmp_path, error):
     def lost(modality, inputs):
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        raise error
 
     fake.embedder.embed = lost
-    with pytest.raises(torch.AcceleratorError):
+    with pytest.raises(type(error), match="CUDA error"):
         run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_clips_that_all_fail_alike_end_the_job_without_rows(fake, tmp_path, batch_size, count):
+    """Such as with a processor that does not belong to the network."""
+    embed, seen = fake.embedder.embed, []
+
+    def mismatched(modality, inputs):
+        seen.append(len(inputs))
+        raise RuntimeError("expected 32 channels, found 3")
+
+    fake.embedder.embed = mismatched
+    media, output = clips(tmp_path, [str(i) for i in range(count)]), tmp_path / "out.parquet"
+    with pytest.raises(UserError, match=r"models\.fake: .*alike: RuntimeError: expected 32"):
+        run(media, output, batch_size=batch_size)
+    assert len(seen) < 20, "a long job is given up early"
+    fake.embedder.embed = embed
+    run(media, output)
+    assert counts(output)[0] >= count - 1, "nothing was recorded"
+
+
+def test_clips_that_fail_for_their_own_reasons_are_rows(fake, tmp_path):
+    def fails(modality, inputs):
+        raise RuntimeError(f"no {inputs[0][0, 0]}")
+
+    fake.embedder.embed = fails
+    rows = run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet", batch_size=1)
+    assert [row["detail"] for row in rows.values()] == [
+        "RuntimeError: no 1.0",
+        "RuntimeError: no 2.0",
+    ]
+
+
+def test_a_broken_clip_that_is_new_does_not_end_the_job(fake, tmp_path):
+    """The others were embedded by an earlier run, with the same means."""
+    output = tmp_path / "out.parquet"
+    run(clips(tmp_path, ["1", "2"]), output)
+    rows = run(clips(tmp_path, ["1", "2", "13"]), output)
+    assert counts(output) == (1, 2)
+    assert rows["13"]["reason"] == "model_error"
 
 
 def test_only_new_and_changed_clips_are_embedded(fake, tmp_path):
@@ -179,7 +290,7 @@ def test_only_new_and_changed_clips_are_embedded(fake, tmp_path):
     loads = fake.loads
     run(media, output)
     assert counts(output) == (0, 4)
-    assert fake.loads == loads
+    assert (fake.loads, fake.readers) == (loads, loads), "no hub is asked for a finished shard"
     rows = run(write_media(tmp_path, [media_row("1", key="changed"), media_row("2")]), output)
     assert counts(output) == (1, 1)
     assert list(rows) == ["1", "2"]
@@ -285,6 +396,65 @@ def test_weights_that_changed_on_a_hub_are_not_mixed(fake, tmp_path):
     fake.embedder.weights_sha256 = "b"
     with pytest.raises(UserError, match=r"models\.fake: the weights have changed.*sha256"):
         run(clips(tmp_path, ["1", "2"]), output)
+
+
+def test_auto_precision_is_not_mixed(fake, tmp_path, monkeypatch):
+    """A shard that a CPU began is not finished in another precision by a GPU, or later."""
+    output = tmp_path / "out.parquet"
+    auto = ModelSpec(**(vars(SPEC) | {"precision": "auto"}))
+    run(clips(tmp_path, ["1"]), output, auto)
+    monkeypatch.setattr(shard, "precision", lambda requested, device: "bf16")
+    media = clips(tmp_path, ["1", "2"])
+    with pytest.raises(UserError, match=r"models\.fake\.precision: .*in fp32.*bf16.*set it to"):
+        run(media, output, auto)
+    run(media, output, ModelSpec(**(vars(SPEC) | {"precision": "bf16"})))
+    assert counts(output) == (2, 0), "as the message advises"
+
+
+def test_weights_are_fetched_before_a_device_is_taken(fake, tmp_path, monkeypatch):
+    events = []
+    lease, load = shard.lease, fake.load
+    fake.fetch = lambda spec: events.append(f"fetch {spec.name}")
+    fake.load = lambda *given: (events.append("load"), load(*given))[1]
+    monkeypatch.setattr(shard, "lease", lambda *given: (events.append("lease"), lease(*given))[1])
+    media = clips(tmp_path, ["1"])
+    run(media, tmp_path / "out.parquet")
+    assert events == ["fetch fake", "lease", "load"]
+    run(media, tmp_path / "out.parquet")
+    assert len(events) == 3, "nothing was left to do"
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A reader that takes long for its first file, unless it is warm."""
+
+    def __call__(self, file):
+        if os.environ.get("WARM") != "yes":
+            time.sleep(60)
+        return read_name(file)
+
+    def warm(self):
+        time.sleep(1.5)
+        os.environ["WARM"] = "yes"
+
+
+@pytest.mark.parametrize("reads", ["proxies", "originals"])
+def test_readers_are_warm_before_a_clips_time_begins(fake, tmp_path, monkeypatch, reads):
+    monkeypatch.setattr(proxies, "START_S", 0.0)
+    fake.reader = lambda spec, modality: Slow()
+    names = ["1", "2"]
+    where = {name: {"path": f"/originals/{name}", "source_key": name} for name in names}
+    clips(tmp_path, names)
+    media = write_media(tmp_path, [media_row(name, **where[name]) for name in names])
+    chosen = ModelSpec(**(vars(SPEC) | {"reads": reads}))
+    embed_media(media, tmp_path / "out.parquet", chosen, "video", means(timeout_s=1.0), {})
+    rows = read_table(tmp_path / "out.parquet", EMBEDDINGS).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+
+
+def test_a_reader_that_cannot_be_warmed_tells_with_its_first_clip():
+    prepare(SimpleNamespace(warm=lambda: 1 / 0), None)
+    prepare(read_name, None)
 
 
 def test_a_killed_job_remembers_its_weights(fake, tmp_path):

@@ -85,7 +85,7 @@ class Broken:
 def test_embeddings_that_the_jobs_refused_are_counted(tmp_path: Path) -> None:
     """The embedding job turns such a vector into a failed row, so the table itself is clean."""
     rows = []
-    for i, result in enumerate(Batches(Broken(), "video", 4).embed([np.zeros(1)] * 4)):  # type: ignore[arg-type]
+    for i, result in enumerate(Batches(Broken(), "m", "video", 4).embed([np.zeros(1)] * 4)):  # type: ignore[arg-type]
         if isinstance(result, Failure):
             rows.append(embedding(f"clip {i}", None, reason=result.reason))
         else:

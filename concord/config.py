@@ -252,6 +252,8 @@ class Quality(Section):
     )
 
 
+_Classifier = Literal["logistic", "svm", "mlp"]
+_Projection = Literal["pca", "tsne", "umap"]
 _ProbeLabels = Annotated[
     Annotated[Literal["label", "collection"], Tag("word")]
     | Annotated[dict[Name, Names], Tag("mapping")],
@@ -263,7 +265,9 @@ class Probes(Section):
     """Classifiers that tell how much of a label the features hold, for the task `features`."""
 
     classifiers: Annotated[
-        list[Literal["logistic", "svm", "mlp"]], AfterValidator(once), BeforeValidator(listed)
+        list[_Classifier],
+        AfterValidator(once),
+        BeforeValidator(listed, json_schema_input_type=_Classifier | list[_Classifier]),
     ] = Field(
         ["logistic", "svm", "mlp"],
         description="logistic regression, linear support vector machine, a network with one "
@@ -276,9 +280,17 @@ class Probes(Section):
         examples=["collection", {"real": ["kinetics"], "fake": ["kling", "sora"]}],
     )
     folds: int = Field(5, ge=2, description="parts of the clips, each held out once")
-    split: Literal["stratified", "grouped"] = Field(
-        "stratified",
-        description="grouped: clips with the same `group` are held out together",
+    split: Literal["auto", "grouped", "stratified"] = Field(
+        "auto",
+        description="what is held out together. auto: clips of the same `group` where there are "
+        "groups, and clips of the same item (prompt index, else clip_id) of several collections; "
+        "grouped: the same, but some collection must have groups; stratified: nothing",
+    )
+    max_clips: ClipCount = Field(
+        20_000,
+        ge=10,
+        description="most clips that classifiers learn from; of more, a random sample in "
+        "proportion to collections and labels",
     )
     standardise: bool = Field(
         True, description="give every dimension mean 0 and variance 1, as the training folds say"
@@ -290,7 +302,11 @@ class Report(Section):
 
     title: str = Field("Concord", description="title of the page")
     clips: ClipCount = Field(3, ge=0, description="best and worst clips shown for each score")
-    projections: Annotated[list[Literal["pca", "tsne", "umap"]], AfterValidator(once)] = Field(
+    projections: Annotated[
+        list[_Projection],
+        AfterValidator(once),
+        BeforeValidator(listed, json_schema_input_type=_Projection | list[_Projection]),
+    ] = Field(
         ["pca", "tsne", "umap"],
         description="pictures of the features in two dimensions, for the task features; [] for "
         "none",

@@ -307,7 +307,7 @@ def _type(field: Mapping[str, Any]) -> str:
         return "list of pairs of names" if is_pair else f"list of {_type(field['items'])}s"
     if kind == "object":
         values = next(iter(field["patternProperties"].values()))
-        return f"NAME: {_type(values)}"
+        return f"a mapping from NAME to {_type(values)}"
     if kind == "string":
         return {"path": "path"}.get(
             field.get("format", ""), "name" if "maxLength" in field else "text"

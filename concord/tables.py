@@ -53,6 +53,7 @@ REASONS = {
     "too_few_clips": "fewer clips, or groups of clips, than the measure needs",
     "one_label": "all clips have one label, so that there is nothing to tell apart",
     "too_many_labels": "more labels than pairs of them are compared for",
+    "not_sampled": "not in the random sample of probes.max_clips clips",
 }
 
 
@@ -116,7 +117,7 @@ PLAN = Table(
 )
 CLIPS = Table(
     "clips",
-    2,
+    3,
     (
         Column("clip_id", _text, "path below its folder; null: a prompt without clip"),
         Column("path", _text, "absolute path of the file; null for a prompt without clip"),
@@ -129,6 +130,13 @@ CLIPS = Table(
         *status_columns("whether the row is a clip that is processed"),
         Column("prompt_status", _text, "ok or skipped: whether a prompt belongs to the clip"),
         Column("prompt_reason", _text, "no_prompt, ambiguous or duplicate; null if ok"),
+    ),
+)
+LABELS = Table(
+    "labels",
+    1,
+    (
+        CLIP_ID,
         Column("label", _text, "what the clip is, for probes; null if unknown"),
         Column("group", _text, "what keeps clips on one side of a split; null: each its own"),
     ),
@@ -312,7 +320,9 @@ STATUS = Table(
     ),
 )
 # The next ones gather what the rooms left, for people who want one file.
-ALL_CLIPS = Table("all_clips", 1, (COLLECTION, *CLIPS.columns, LIMITED))  # and a column a score
+ALL_CLIPS = Table(  # and a column a score
+    "all_clips", 1, (COLLECTION, *CLIPS.columns, *LABELS.columns[1:], LIMITED)
+)
 ALL_MEDIA = Table(
     "all_media",
     1,

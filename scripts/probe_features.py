@@ -7,6 +7,7 @@ from concord.load import load
 from concord.logs import log_to
 from concord.models.catalogue import spec
 from concord.scores.probes import probe
+from concord.scores.sources import labelling
 
 with log_to(snakemake.log[0]):
     config, wildcards = load(snakemake.config), snakemake.wildcards
@@ -17,6 +18,7 @@ with log_to(snakemake.log[0]):
         model=wildcards.model,
         modality=wildcards.modality,
         sources=layout.probe_sources(wildcards.model, wildcards.modality, wildcards.scope),
+        labelling=labelling(config, wildcards.scope),
         probes=config.probes.model_dump(),
         audio=config.audio.model_dump(),
         statistics=config.statistics.model_dump(),

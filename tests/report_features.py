@@ -9,6 +9,7 @@ from concord.feature_tables import QUALITY
 from concord.report.projections import project_features
 from concord.report.results import Results
 from concord.scores.probes import probe
+from concord.scores.sources import labelling
 from concord.tables import write_table
 
 BAD_CHECKS: list[dict[str, Any]] = [
@@ -24,7 +25,7 @@ BAD_CHECKS: list[dict[str, Any]] = [
 def project_all(config: Config) -> dict[tuple[str, str], Path]:
     """Project what `config` embedded; the tables by model and modality."""
     layout = Results(config).layout
-    found = {(path.parent.name, path.stem): path for path in layout.projections(config.collections)}
+    found = {(path.parent.name, path.stem): path for path in layout.projections()}
     for (model, modality), path in found.items():
         project_features(layout, model, modality, path)
     return found
@@ -42,6 +43,7 @@ def add_features(config: Config) -> None:
             model=model,
             modality=modality,
             sources=layout.probe_sources(model, modality, scope),
+            labelling=labelling(config, scope),
             probes=config.probes.model_dump(),
             audio=config.audio.model_dump(),
             statistics=config.statistics.model_dump(),

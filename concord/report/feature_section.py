@@ -81,7 +81,8 @@ class Scope:
     spreads: list[Spread]
     probes: list[Probe]
     confusions: list[Confusion]
-    distances: list[Distance]
+    closest: list[Distance]
+    pairs: int
 
     @property
     def empty(self) -> bool:
@@ -97,11 +98,6 @@ class Scope:
     def rest(self) -> list[scatter.Group]:
         """The group of all other labels, if there are more than are told apart."""
         return [group for group in self.drawn if group.colour is None]
-
-    @property
-    def closest(self) -> list[Distance]:
-        """The closest pairs of labels."""
-        return self.distances[:CLOSEST]
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def _scope(config: Config, scope: str, points: pd.DataFrame, note: Row, frames: 
         list(_spreads(clips, frames["predictions"], told)) if told else [],
         _probes(frames["probes"]),
         confusions(frames["confusion"]),
-        _distances(frames["feature_distributions"]),
+        *_distances(frames["feature_distributions"]),
     )
 
 
@@ -205,23 +201,28 @@ def _probes(rows: pd.DataFrame) -> list[Probe]:
     ]
 
 
-def _distances(rows: pd.DataFrame) -> list[Distance]:
-    """Pairs of labels, the closest first."""
+def _distances(rows: pd.DataFrame) -> tuple[list[Distance], int]:
+    """The CLOSEST pairs of labels, the closest first, and how many pairs there are."""
+    pair = ["label", "other"]
     known = rows[(rows["status"] == "ok") & rows["other"].notna()]
-    found = []
-    for (label, other), part in known.groupby(["label", "other"], sort=False):
-        values = part[part["dimension"].isna()].set_index("statistic")["value"]
-        ranked = part.dropna(subset="dimension").sort_values(
-            "value", key=lambda value: -value.abs(), kind="stable"
-        )
-        dimensions = ranked.head(DIMENSIONS)[["dimension", "value"]].itertuples(index=False)
-        found.append(
-            Distance(
-                str(label),
-                str(other),
-                values.get("centroid_distance"),
-                values.get("frechet_distance"),
-                [(int(dimension), float(value)) for dimension, value in dimensions],
-            )
-        )
-    return sorted(found, key=lambda d: (d.frechet is None, d.frechet, d.centroid))
+    whole = known[known["dimension"].isna()]
+    wide = whole.pivot(index=pair, columns="statistic", values="value")
+    wide = wide.reindex(columns=["frechet_distance", "centroid_distance"]).astype(float)
+    closest = wide.sort_values([*wide.columns], kind="stable").head(CLOSEST)
+    by_size = known.dropna(subset="dimension").sort_values(
+        "value", key=lambda value: -value.abs(), kind="stable"
+    )
+    by_size = by_size[pd.MultiIndex.from_frame(by_size[pair]).isin(closest.index)]
+    largest: dict[Any, list[tuple[int, float]]] = {
+        key: [*zip(part["dimension"].astype(int), part["value"], strict=True)][:DIMENSIONS]
+        for key, part in by_size.groupby(pair)
+    }
+    found = [
+        Distance(a, b, _known(centroid), _known(frechet), largest.get((a, b), []))
+        for (a, b), frechet, centroid in closest.itertuples(name=None)
+    ]
+    return found, len(wide)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

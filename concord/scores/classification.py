@@ -48,7 +48,7 @@ def metrics(held_out: HeldOut, weights: Floats | None = None) -> Floats:
     total, correct = weights @ is_label, weights @ (is_label * right)
     with np.errstate(invalid="ignore", divide="ignore"):
         accuracy = correct.sum(axis=1) / total.sum(axis=1)
-        balanced = _mean(correct / total)
+        balanced = mean_defined(correct / total)
     areas = []
     for fold in np.unique(held_out.fold):
         rows = held_out.fold == fold
@@ -57,8 +57,8 @@ def metrics(held_out: HeldOut, weights: Floats | None = None) -> Floats:
             area(held_out.scores[rows, c], held_out.label[rows] == c, weights[:, rows])
             for c in labels
         ]
-        areas.append(_mean(np.stack(found, axis=1)))
-    return np.stack([accuracy, balanced, _mean(np.stack(areas, axis=1))], axis=1)
+        areas.append(mean_defined(np.stack(found, axis=1)))
+    return np.stack([accuracy, balanced, mean_defined(np.stack(areas, axis=1))], axis=1)
 
 
 def area(scores: Floats, positive: npt.NDArray[np.bool_], weights: Floats) -> Floats:
@@ -105,8 +105,8 @@ def intervals(held_out: HeldOut, units: Indices, statistics: Mapping[str, Any]) 
     return result
 
 
-def _mean(values: Floats) -> Floats:
-    """Mean [B] over the defined values [B, n]; NaN without any."""
+def mean_defined(values: Floats) -> Floats:
+    """Mean [B] of the defined values of each row [B, n]; NaN without any."""
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         result: Floats = np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)

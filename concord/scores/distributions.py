@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 DIMENSIONS = 10
 """Dimensions listed of two labels: those that differ most."""
 MOST_LABELS = 20
-"""Labels beyond which pairs are not compared by covariance, which takes long."""
+"""Labels beyond which pairs of them are not compared: there are too many to compute or to read."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,30 @@ def standardised_difference(a: Distribution, b: Distribution) -> Floats:
         return np.where(pooled > 0, (a.mean - b.mean) / np.sqrt(pooled), np.nan)
 
 
-def distributions(clips: Labelled) -> list[Row]:
-    """Rows of FEATURE_DISTRIBUTIONS, without what names the features: of labels, then of pairs."""
-    ok = clips.outcome.ok
-    labels = sorted(set(clips.label[ok]))
-    found = [
-        distribution(label, clips.vectors[clips.row[ok & (clips.label == label)]])
-        for label in labels
-    ]
-    rows = [row for one in found for row in _of_label(one)]
-    for a, b in combinations(found, 2):
+def distributions(clips: Labelled, ok: npt.NDArray[np.bool_]) -> list[Row]:
+    """Rows of FEATURE_DISTRIBUTIONS of the clips `ok` [N]: of labels, then of pairs of them.
+
+    They lack what names the features. More than MOST_LABELS are not compared, which one row says.
+    """
+    labels, codes = np.unique(clips.label[ok].astype(str), return_inverse=True)
+    order, starts = np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]
+    members = np.split(clips.row[ok][order], starts) if len(labels) else []
+    found = (
+        distribution(label, clips.vectors[rows])
+        for label, rows in zip(labels.tolist(), members, strict=True)
+    )
+    if len(labels) > MOST_LABELS:
+        told = f"{len(labels)} labels, at most {MOST_LABELS} are compared"
+        skipped = {"status": "skipped", "reason": "too_many_labels", "detail": told}
+        return [
+            *(row for one in found for row in _of_label(one)),
+            {"statistic": "pairs", "n": int(ok.sum())} | skipped,
+        ]
+    several = list(found)
+    rows = [row for one in several for row in _of_label(one)]
+    for a, b in combinations(several, 2):
         about = {"label": a.label, "other": b.label, "n": a.n, "n_other": b.n}
-        rows += [about | row for row in _of_pair(a, b, len(labels))]
+        rows += [about | row for row in _of_pair(a, b)]
     return rows
 
 
@@ -113,13 +125,12 @@ def _of_label(one: Distribution) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def _of_pair(a: Distribution, b: Distribution, n_labels: int) -> Iterator[Row]:
+def _of_pair(a: Distribution, b: Distribution) -> Iterator[Row]:
     distance = float(np.linalg.norm(a.mean - b.mean))
     yield {"statistic": "centroid_distance", "value": distance, "status": "ok"}
-    reason = "too_many_labels" if n_labels > MOST_LABELS else "too_few_clips"
-    if n_labels > MOST_LABELS or a.factor is None or b.factor is None:
+    if a.factor is None or b.factor is None:
         for statistic in ("frechet_distance", "standardised_difference"):
-            yield {"statistic": statistic, "status": "skipped", "reason": reason}
+            yield {"statistic": statistic, "status": "skipped", "reason": "too_few_clips"}
         return
     yield {"statistic": "frechet_distance", "value": frechet_distance(a, b), "status": "ok"}
     difference = standardised_difference(a, b)

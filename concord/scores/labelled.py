@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from concord.errors import UserError
 from concord.models.base import COMPANIONS, Modality
@@ -18,26 +20,28 @@ from concord.scores.gather import (
     apply_embeddings,
     apply_media,
     check_same_model,
-    check_same_weights,
     clip_outcome,
     read_clips,
     read_embeddings,
+    undeclared,
 )
 from concord.scores.sources import Source
+from concord.tables import LABELS, read_table
 
 
 @dataclass(frozen=True)
 class Labelled:
     """N clips, by collection and clip_id, of which those with an ok outcome have a vector.
 
-    `label` is None without one; `group` names what keeps clips on one side of a split, different
-    for every clip that has none. `row` are rows of `vectors` [M, dim], -1 where not ok.
+    `label` and `group` are None without one; `item` pairs clips across collections. `row` are rows
+    of `vectors` [M, dim], -1 where not ok.
     """
 
     collection: Objects
     clip_id: Objects
     label: Objects
     group: Objects
+    item: Objects
     outcome: Outcome
     row: Indices
     vectors: npt.NDArray[np.float32]
@@ -81,6 +85,14 @@ def read_labelled(
     )
 
 
+def read_labels(path: Path, clip_ids: pa.ChunkedArray) -> pa.Table:
+    """The columns `label` and `group` [N] of clips, null where unknown."""
+    known = read_table(path, LABELS)
+    return known.select(["label", "group"]).take(
+        pc.index_in(clip_ids, value_set=known["clip_id"].combine_chunks())
+    )
+
+
 _NOTHING = np.zeros((0, 0), np.float32)
 
 
@@ -96,19 +108,16 @@ def _part(
     elif not source.embeddings:
         outcome.skip(outcome.ok, "no_image" if modality == "image" else f"no_{modality}_file")
     rows = apply_embeddings(outcome, clips["clip_id"], embeddings)
-    label = clips["label"] if source.label is None else pa.repeat(source.label, n)
+    known = read_labels(source.labels, clips["clip_id"])
+    label = known["label"] if source.label is None else pa.repeat(source.label, n)
     outcome.skip(np.array(label.is_null(), dtype=bool), "no_label")
-    own = pa.array([f"{source.collection}/{name}" for name in clips["clip_id"].to_pylist()])
-    groups = [
-        f"group {given}" if given is not None else f"clip {name}"
-        for given, name in zip(clips["group"].to_pylist(), own.to_pylist(), strict=True)
-    ]
     table = pa.table(
         {
             "collection": pa.array([source.collection] * n, pa.string()),
             "clip_id": clips["clip_id"],
             "label": label,
-            "group": pa.array(groups, pa.string()),
+            "group": known["group"],
+            "item": clips["item"],
         }
     )
     return table, outcome, np.where(outcome.ok, rows, -1)
@@ -119,7 +128,6 @@ def _protocol(
 ) -> dict[str, Any]:
     """What made the features. Raises UserError where the sources disagree."""
     check_same_model(read)
-    weights = check_same_weights(read)
     found = {e.protocol_id: e.paths[0].parent for e in read if e.paths}
     if len(found) > 1:
         examples = ", ".join(f"{name} in {folder}" for name, folder in found.items())
@@ -129,7 +137,7 @@ def _protocol(
         )
     return {
         "embeddings": next(iter(found), None),
-        **({"weights_sha256": weights} if weights else {}),
+        **undeclared(read),
         "audio": dict(audio) if modality == "audio" else None,
     }
 

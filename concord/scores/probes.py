@@ -6,7 +6,8 @@ Every clip is predicted once, by a classifier that was trained on the other fold
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,20 @@ import numpy.typing as npt
 from concord.feature_tables import FEATURE_DISTRIBUTIONS, PREDICTIONS, PROBES
 from concord.models.base import Modality
 from concord.protocol import protocol_id
-from concord.scores.classification import METRICS, Floats, HeldOut, Indices, intervals, metrics
+from concord.scores.classification import (
+    METRICS,
+    Floats,
+    HeldOut,
+    Indices,
+    intervals,
+    mean_defined,
+    metrics,
+)
 from concord.scores.distributions import distributions
 from concord.scores.gather import Outcome
 from concord.scores.labelled import Labelled, read_labelled
-from concord.scores.sources import ACROSS, Source
+from concord.scores.sources import ACROSS, ALL_COLLECTIONS, Source
+from concord.scores.splits import Units, folds, related, sample, shuffled, single
 from concord.scores.versions import PROBES_VERSION
 from concord.tables import write_table
 
@@ -28,6 +38,9 @@ Row = dict[str, Any]
 
 MAX_ITERATIONS = {"logistic": 1000, "svm": 5000, "mlp": 200}
 HIDDEN_UNITS = 256
+CONTROLS = {"logistic": 5, "svm": 5, "mlp": 1}
+"""Shufflings of the labels that the control is the mean of; a network takes long to learn them."""
+_UNITS = {"stratified": "clips", "grouped": "groups", "items": "items"}
 _NO_FEATURES = "no clip has features; this is the commonest reason"
 _SKIPPED = {
     "no_label": "no clip with features has a label",
@@ -37,16 +50,31 @@ _SKIPPED = {
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is learned: features [N, dim], label [N] of K names, unit [N] and fold [N].
+class Chosen:
+    """What is told apart: the clips left, what the split keeps together, what belongs together.
 
-    Units are what a split keeps together: groups, or single clips.
+    `reason` says why nothing can be learned, `note` what is to be said of every row.
+    """
+
+    clips: Labelled
+    kept: Units
+    related: Units
+    reason: str | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is learned: features [N, dim], label [N] of K names, and fold [N].
+
+    `unit` [N] numbers what the split keeps together, `related` [N] what belongs together.
     """
 
     features: npt.NDArray[np.float32]
     label: Indices
     names: list[str]
     unit: Indices
+    related: Indices
     fold: Indices
 
 
@@ -57,6 +85,7 @@ def probe(
     model: str,
     modality: Modality,
     sources: Sequence[Source],
+    labelling: Mapping[str, Mapping[str, str | None]],
     probes: Mapping[str, Any],
     audio: Mapping[str, Any],
     statistics: Mapping[str, Any],
@@ -64,157 +93,185 @@ def probe(
 ) -> None:
     """Write PROBES, PREDICTIONS and FEATURE_DISTRIBUTIONS into `folder`.
 
-    `probes`, `audio` and `statistics` are those sections of the configuration. `threads` decides
-    nothing but the time. Raises UserError when the features of the sources do not go together.
+    `labelling` says where the labels and groups come from (concord.scores.sources), for the
+    protocol. `probes`, `audio` and `statistics` are those sections of the configuration. `threads`
+    decides nothing but the time. Raises UserError when the features of the sources do not go
+    together.
     """
     clips = read_labelled(sources, modality, audio)
     protocol = {
         "version": PROBES_VERSION,
         **clips.protocol,
-        **{key: probes[key] for key in ("labels", "folds", "split", "standardise")},
+        **{key: probes[key] for key in ("labels", "folds", "split", "standardise", "max_clips")},
+        "labelling": {name: dict(keys) for name, keys in labelling.items()},
         "seed": statistics["seed"],
     }
     name = protocol_id(protocol)
-    shown = "*" if scope == ACROSS else scope
+    shown = ALL_COLLECTIONS if scope == ACROSS else scope
     about = {"scope": shown, "model": model, "protocol_id": name, "modality": modality}
-    note = {"protocol": protocol, "protocol_id": name}
-    spread = [about | row for row in distributions(clips)]
+    computed = {"scikit-learn": version("scikit-learn")}
+    note = {"protocol": protocol, "protocol_id": name, "computed": computed}
+    chosen = _choose(clips, probes, statistics["seed"])
+    described = clips.outcome.ok if chosen.reason else chosen.clips.outcome.ok
+    spread = [about | row for row in distributions(clips, described)]
     write_table(folder / "distributions.parquet", FEATURE_DISTRIBUTIONS, spread, **note)
-    rows, predictions = _probe_all(clips, probes, statistics, threads)
+    rows, predictions = _probe_all(chosen, probes, statistics, threads)
     write_table(
         folder / "predictions.parquet", PREDICTIONS, [about | r for r in predictions], **note
     )
     write_table(folder / "probes.parquet", PROBES, [about | row for row in rows], **note)
 
 
+def _choose(clips: Labelled, probes: Mapping[str, Any], seed: int) -> Chosen:
+    """At most `max_clips` clips, of the labels that have enough of them for every fold."""
+    ok, notes = np.flatnonzero(clips.outcome.ok), []
+    outcome = clips.outcome.take(np.arange(len(clips)))
+    taken = ok[sample([clips.collection[ok], clips.label[ok]], probes["max_clips"], seed)]
+    if len(taken) < len(ok):
+        outcome.skip(~np.isin(np.arange(len(clips)), taken), "not_sampled")
+        notes.append(f"a sample of {len(taken)} of {len(ok)} clips")
+    clips = replace(clips, outcome=outcome)
+    together = related(clips)
+    kept = single(clips) if probes["split"] == "stratified" else together
+    if kept.note:
+        notes.append(kept.note)
+    outcome, reason = _leave_out_rare(clips, kept, probes["folds"])
+    return Chosen(replace(clips, outcome=outcome), kept, together, reason, "; ".join(notes) or None)
+
+
 def _probe_all(
-    clips: Labelled, probes: Mapping[str, Any], statistics: Mapping[str, Any], threads: int
+    chosen: Chosen, probes: Mapping[str, Any], statistics: Mapping[str, Any], threads: int
 ) -> tuple[list[Row], list[Row]]:
-    grouped = probes["split"] == "grouped"
-    reason = _leave_out_rare(clips, probes["folds"], grouped)
-    counts = _counts(clips.outcome)
+    clips, kept = chosen.clips, chosen.kept
     rows: list[Row] = []
     predictions: list[Row] = []
-    about = {"split": probes["split"], **counts}
-    if reason:
+    about = {"split": kept.split, **_counts(clips.outcome)}
+    if chosen.reason:
+        told = _SKIPPED.get(chosen.reason, _NO_FEATURES)
+        about |= {"status": "skipped", "reason": chosen.reason, "n": 0}
+        about |= {"detail": _joined(told, chosen.note)}
         for name in probes["classifiers"]:
-            status = {
-                "status": "skipped",
-                "reason": reason,
-                "detail": _SKIPPED.get(reason, _NO_FEATURES),
-            }
-            rows += [about | status | {"probe": name, "metric": m, "n": 0} for m in METRICS]
+            rows += [about | {"probe": name, "metric": metric} for metric in METRICS]
             predictions += [row | {"probe": name} for row in _predictions(clips, None, None)]
         return rows, predictions
-    problem = _problem(clips, probes["folds"], grouped, statistics["seed"])
-    about |= {"n_labels": len(problem.names), "n_groups": _n_groups(problem) if grouped else None}
+    problem = _problem(chosen, probes["folds"], statistics["seed"])
+    n_groups = None if kept.split == "stratified" else len(np.unique(problem.unit))
+    about |= {"status": "ok", "n_labels": len(problem.names), "n_groups": n_groups}
+    rng = np.random.default_rng(statistics["seed"])
+    controls = [
+        shuffled(problem.label, problem.related, rng) for _ in range(max(CONTROLS.values()))
+    ]
     for name in probes["classifiers"]:
-        held_out, detail = _fit_all(name, problem, problem.label, probes, statistics, threads)
-        order = np.random.default_rng(statistics["seed"]).permutation(len(problem.label))
-        control, _ = _fit_all(name, problem, problem.label[order], probes, statistics, threads)
-        for row in _rows(held_out, control, problem.unit, statistics):
-            rows.append(about | row | {"probe": name, "status": "ok", "detail": detail})
+        (held_out, detail), *by_chance = _fit_all(
+            name,
+            problem,
+            [problem.label, *controls[: CONTROLS[name]]],
+            standardise=probes["standardise"],
+            seed=statistics["seed"],
+            threads=threads,
+        )
+        about["detail"] = _joined(detail, chosen.note)
+        for row in _rows(held_out, [one for one, _ in by_chance], problem.unit, statistics):
+            rows.append(about | row | {"probe": name})
         predictions += [row | {"probe": name} for row in _predictions(clips, problem, held_out)]
     return rows, predictions
 
 
-def _leave_out_rare(clips: Labelled, folds: int, grouped: bool) -> str | None:
-    """Skip clips whose label has fewer clips or groups than folds; why nothing is left, if so."""
-    outcome = clips.outcome
-    unit = clips.group if grouped else clips.clip_id
-    if not outcome.ok.any():
+def _joined(*parts: str | None) -> str | None:
+    return "; ".join(part for part in parts if part) or None
+
+
+def _leave_out_rare(clips: Labelled, kept: Units, n_folds: int) -> tuple[Outcome, str | None]:
+    """The outcome without labels of fewer units than folds; and why nothing is left, if so."""
+    outcome = clips.outcome.take(np.arange(len(clips)))
+    ok = outcome.ok
+    if not ok.any():
         reasons = Counter(outcome.reason.tolist())
         unlabelled = not reasons or "no_label" in reasons
-        return "no_label" if unlabelled else str(reasons.most_common(1)[0][0])
-    labels = sorted(set(clips.label[outcome.ok]))
-    kept = list(labels)
-    for label in labels:
-        rows = outcome.ok & (clips.label == label)
-        pairs = zip(clips.collection[rows], unit[rows], strict=True)
-        n = len(set(unit[rows]) if grouped else set(pairs))
-        if n < folds:
-            kept.remove(label)
-            outcome.skip(rows, "too_few_clips")
-            what = "groups" if grouped else "clips"
-            outcome.detail[rows] = f"{n} {what} of label {label}, {folds} folds"
-    if len(labels) < 2:
-        reason = "one_label"
-    elif len(kept) < 2:
-        reason = "too_few_clips"
-    else:
-        return None
+        return outcome, "no_label" if unlabelled else str(reasons.most_common(1)[0][0])
+    pairs = {*zip(clips.label[ok], kept.name[ok], strict=True)}
+    units = Counter(label for label, _ in pairs)
+    rare = {label: n for label, n in units.items() if n < n_folds}
+    for row in np.flatnonzero(ok & np.isin(clips.label.astype(str), [*rare])):
+        label = clips.label[row]
+        outcome.status[row], outcome.reason[row] = "skipped", "too_few_clips"
+        what = f"{rare[label]} {_UNITS[kept.split]} of label {label}"
+        outcome.detail[row] = f"{what}, {n_folds} folds"
+    if len(units) - len(rare) > 1:
+        return outcome, None
+    reason = "one_label" if len(units) < 2 else "too_few_clips"
     outcome.skip(outcome.ok, reason)
-    return reason
+    return outcome, reason
 
 
-def _problem(clips: Labelled, folds: int, grouped: bool, seed: int) -> Problem:
+def _problem(chosen: Chosen, n_folds: int, seed: int) -> Problem:
+    clips = chosen.clips
     ok = clips.outcome.ok
     names, label = np.unique(clips.label[ok].astype(str), return_inverse=True)
-    unit = np.arange(int(ok.sum()))
-    if grouped:
-        unit = np.unique(clips.group[ok].astype(str), return_inverse=True)[1]
-    features = clips.vectors[clips.row[ok]]
+    unit = chosen.kept.of(ok).number
     return Problem(
-        features, label, names.tolist(), unit, split(label, unit if grouped else None, folds, seed)
+        clips.vectors[clips.row[ok]],
+        label,
+        names.tolist(),
+        unit,
+        chosen.related.of(ok).number,
+        folds(label, unit, n_folds, seed),
     )
-
-
-def split(label: Indices, group: Indices | None, folds: int, seed: int) -> Indices:
-    """The fold [N] that holds out each clip: every label in about its share in every fold.
-
-    With groups [N], clips of one group are in one fold.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    splitter = StratifiedKFold if group is None else StratifiedGroupKFold
-    parts = splitter(folds, shuffle=True, random_state=seed).split(label[:, None], label, group)
-    fold = np.full(len(label), -1)
-    for number, (_, held_out) in enumerate(parts):
-        fold[held_out] = number
-    return fold
 
 
 def _fit_all(
     name: str,
     problem: Problem,
-    label: Indices,
-    probes: Mapping[str, Any],
-    statistics: Mapping[str, Any],
+    labels: Sequence[Indices],
+    *,
+    standardise: bool,
+    seed: int,
     threads: int,
-) -> tuple[HeldOut, str | None]:
-    """Scores of all clips, each from the folds without it; and what is to be said of the fits."""
+) -> list[tuple[HeldOut, str | None]]:
+    """For each of the labels [N], scores of all clips, each from the folds without it.
+
+    With what is to be said of the fits.
+    """
     from joblib import Parallel, delayed
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    folds = np.unique(problem.fold)
+    parts = [problem.fold == fold for fold in np.unique(problem.fold)]
     fit = delayed(fit_predict)
-    # One thread of linear algebra a fold, so that the number of cores changes nothing.
+    # One thread of linear algebra a fit, so that the number of cores changes nothing.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fits = Parallel(n_jobs=min(threads, len(folds)), prefer="threads")(
+        fits = Parallel(n_jobs=min(threads, len(parts)), prefer="threads")(
             fit(
                 name,
-                problem.features[problem.fold != fold],
-                label[problem.fold != fold],
-                problem.features[problem.fold == fold],
+                problem.features[~part],
+                label[~part],
+                problem.features[part],
                 n_labels=len(problem.names),
-                standardise=probes["standardise"],
-                seed=statistics["seed"],
+                standardise=standardise,
+                seed=seed,
             )
-            for fold in folds
+            for label in labels
+            for part in parts
         )
-    scores = np.empty((len(label), len(problem.names)))
-    for fold, (found, _) in zip(folds, fits, strict=True):
-        scores[problem.fold == fold] = found
-    short = sum(not converged for _, converged in fits)
-    detail = (
-        f"not converged after {MAX_ITERATIONS[name]} iterations in {short} of {len(folds)} folds"
-    )
-    return (
-        HeldOut(label, np.argmax(scores, axis=1), problem.fold, scores),
-        detail if short else None,
-    )
+    found = []
+    for at, label in enumerate(labels):
+        own = fits[at * len(parts) : (at + 1) * len(parts)]
+        scores = np.empty((len(label), len(problem.names)))
+        for part, (values, _) in zip(parts, own, strict=True):
+            scores[part] = values
+        held_out = HeldOut(label, np.argmax(scores, axis=1), problem.fold, scores)
+        found.append((held_out, _unconverged(name, [converged for _, converged in own])))
+    return found
+
+
+def _unconverged(name: str, converged: Sequence[bool]) -> str | None:
+    """What is to be said of fits that did not converge."""
+    if all(converged):
+        return None
+    short = converged.count(False)
+    most = MAX_ITERATIONS[name]
+    return f"not converged after {most} iterations in {short} of {len(converged)} folds"
 
 
 def fit_predict(
@@ -265,7 +322,7 @@ def _classifier(name: str, seed: int) -> Any:
 
 
 def _rows(
-    held_out: HeldOut, control: HeldOut, unit: Indices, statistics: Mapping[str, Any]
+    held_out: HeldOut, controls: Sequence[HeldOut], unit: Indices, statistics: Mapping[str, Any]
 ) -> list[Row]:
     """A row a metric of all folds together, then a row a fold and metric."""
     commonest = int(np.argmax(np.bincount(held_out.label)))
@@ -278,11 +335,12 @@ def _rows(
     low, high = intervals(held_out, unit, statistics)
     rows: list[Row] = []
     for fold in (None, *np.unique(held_out.fold).tolist()):
-        several = [h if fold is None else h.of_fold(fold) for h in (held_out, chance, control)]
-        value, by_chance, shuffled = (metrics(one)[0] for one in several)
+        several = [h if fold is None else h.of_fold(fold) for h in (held_out, chance, *controls)]
+        value, by_chance, *by_control = (metrics(one)[0] for one in several)
+        control = mean_defined(np.stack(by_control, axis=1))
         for i, metric in enumerate(METRICS):
             row = {"metric": metric, "fold": fold, "n": len(several[0].label)}
-            row |= {"value": value[i], "chance": by_chance[i], "shuffled": shuffled[i]}
+            row |= {"value": value[i], "chance": by_chance[i], "shuffled": control[i]}
             if fold is None:
                 row |= {"ci_low": low[i], "ci_high": high[i]}
             rows.append({key: _number(given) for key, given in row.items()})
@@ -290,7 +348,7 @@ def _rows(
 
 
 def _number(value: Any) -> Any:
-    """Null where a metric is undefined."""
+    """Null where a value is undefined, or a label was not in the training folds."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
@@ -315,14 +373,10 @@ def _predictions(clips: Labelled, problem: Problem | None, held_out: HeldOut | N
     for at, i in enumerate(np.flatnonzero(outcome.ok)):
         rows[i]["predicted"] = problem.names[held_out.predicted[at]]
         rows[i]["fold"] = int(held_out.fold[at])
-        rows[i]["score"] = float(score[at])
+        rows[i]["score"] = _number(float(score[at]))
     return rows
 
 
 def _counts(outcome: Outcome) -> dict[str, int]:
     n = {status: int((outcome.status == status).sum()) for status in ("skipped", "failed")}
     return {"n_expected": len(outcome.ok), "n_skipped": n["skipped"], "n_failed": n["failed"]}
-
-
-def _n_groups(problem: Problem) -> int:
-    return len(np.unique(problem.unit))

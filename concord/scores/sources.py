@@ -8,6 +8,8 @@ from concord.config import Config
 
 ACROSS = "_across"
 """Stands for the collection in the paths of probes of several; no collection can have this name."""
+ALL_COLLECTIONS = "*"
+"""What tables call the scope ACROSS."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Source:
 
     collection: str
     clips: Path
+    labels: Path
     media: Sequence[Path]
     embeddings: Sequence[Path]
     label: str | None
@@ -33,3 +36,19 @@ def scopes(config: Config) -> dict[str, dict[str, str | None]]:
     if labels == "collection":
         return {ACROSS: {name: name for name in config.collections}}
     return {ACROSS: {name: label for label, names in labels.items() for name in names}}
+
+
+def labelling(config: Config, scope: str) -> dict[str, dict[str, str | None]]:
+    """Where the labels of a scope come from, by collection.
+
+    `label` is that of all its clips, else `label_key` what each clip's is read from; `group_key` is
+    what groups are read from.
+    """
+    return {
+        name: {
+            "label": label,
+            "label_key": config.collections[name].label if label is None else None,
+            "group_key": config.collections[name].group,
+        }
+        for name, label in scopes(config)[scope].items()
+    }

@@ -3,5 +3,5 @@
 They are parameters of the rules, so that changed code runs again.
 """
 
-QUALITY_VERSION = 1
-PROBES_VERSION = 1
+QUALITY_VERSION = 2
+PROBES_VERSION = 2

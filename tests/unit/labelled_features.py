@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from concord.scores.sources import Source
-from concord.tables import CLIPS, EMBEDDINGS, MEDIA, write_table
+from concord.tables import CLIPS, EMBEDDINGS, LABELS, MEDIA, write_table
 
 Row = dict[str, Any]
 
@@ -51,16 +51,20 @@ def write_source(
     ids = [f"{i:03}" for i in range(len(features))]
     groups = groups or [None] * len(ids)
     clips = [
-        {"clip_id": i, "kind": "video", "shard": "0000", "item": i, "status": "ok"}
-        | {"label": given, "group": group}
+        {"clip_id": i, "kind": "video", "shard": "0000", "item": i, "status": "ok"} for i in ids
+    ]
+    known = [
+        {"clip_id": i, "label": given, "group": group}
         for i, given, group in zip(ids, labels, groups, strict=True)
     ]
     folder = folder / name
     write_table(folder / "clips.parquet", CLIPS, clips)
+    write_table(folder / "labels.parquet", LABELS, known)
     media = write_media(folder, [{"clip_id": i} for i in ids])
     rows = [embedding(i, vector) for i, vector in zip(ids, features, strict=True)]
     paths = write_embeddings(folder / "embeddings", rows, shards=2, **note)
-    return Source(name, folder / "clips.parquet", [media], paths, label)
+    tables = (folder / "clips.parquet", folder / "labels.parquet", [media], paths)
+    return Source(name, *tables, label)
 
 
 def blobs(n: int, labels: int, distance: float, dim: int = 8, seed: int = 0) -> tuple[Any, Any]:

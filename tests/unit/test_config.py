@@ -20,14 +20,17 @@ def problems(raw: Any) -> list[str]:
 
 def test_shorthands_mean_the_same_as_the_long_form() -> None:
     short = Config.model_validate(
-        {"collections": {"a": "x"}, "prompts": "p.json", "models": "mini", "tasks": "retrieval"}
-    )
+        {"collections": {"a": "x"}, "prompts": "p.json", "models": "mini", "tasks": "retrieval",
+         "probes": {"classifiers": "svm"}, "report": {"projections": "pca"}}
+    )  # fmt: skip
     long = Config.model_validate(
         {
             "collections": {"a": {"path": ["x"]}},
             "prompts": {"prompts": {"path": "p.json"}},
             "models": {"mini": {}},
             "tasks": ["retrieval"],
+            "probes": {"classifiers": ["svm"]},
+            "report": {"projections": ["pca"]},
         }
     )
     assert short == long

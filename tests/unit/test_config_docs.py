@@ -86,3 +86,13 @@ def test_any_text_survives_as_one_line_of_yaml(value: str) -> None:
     assert "\n" not in line
     assert yaml.safe_load(f"k: {line}") == {"k": value}
     assert yaml.safe_load(config_yaml({"collections": {"a": value}}))["collections"]["a"] == value
+
+
+def test_choices_are_told_in_words() -> None:
+    page = reference()
+    for line in (
+        "| `classifiers` | one or a list of: `logistic`, `svm`, `mlp` |",
+        "| `labels` | `label`, `collection` or a mapping from NAME to one or a list of: name |",
+        "| `projections` | one or a list of: `pca`, `tsne`, `umap` |",
+    ):
+        assert line in page

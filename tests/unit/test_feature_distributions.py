@@ -45,7 +45,7 @@ def test_frechet_distance_of_one_dimension_is_known() -> None:
 
 def rows(folder: Path, features: np.ndarray, labels: list[str | None]) -> list[dict]:
     clips = read_labelled([write_source(folder, features, labels)], "video", AUDIO)
-    found = distributions(clips)
+    found = distributions(clips, clips.outcome.ok)
     return to_arrow(FEATURE_DISTRIBUTIONS, found).to_pylist()
 
 
@@ -97,9 +97,14 @@ def test_a_covariance_that_cannot_be_had_is_no_number(
     }
     monkeypatch.setattr(module, "MOST_LABELS", 2)
     found = rows(tmp_path / "many", drawn(6, 3, 0), ["a", "a", "b", "b", "c", "c"])
-    pairs = [(r["statistic"], r["reason"]) for r in found if r["other"]]
-    assert pairs == 3 * [
-        ("centroid_distance", None),
-        ("frechet_distance", "too_many_labels"),
-        ("standardised_difference", "too_many_labels"),
-    ]
+    assert not [row for row in found if row["other"]]
+    (told,) = [row for row in found if row["label"] is None]
+    assert (told["statistic"], told["status"]) == ("pairs", "skipped")
+    assert (told["reason"], told["detail"]) == (
+        "too_many_labels", "3 labels, at most 2 are compared"
+    )  # fmt: skip
+
+
+def test_rows_are_as_many_as_labels_where_these_are_many(tmp_path: Path) -> None:
+    found = rows(tmp_path, drawn(500, 4, 0), [f"{i}" for i in range(500)])
+    assert len(found) == 3 * 500 + 1

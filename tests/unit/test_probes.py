@@ -1,6 +1,7 @@
 """Probes against what is known of made features, and against scikit-learn used by hand."""
 
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from concord.errors import UserError
 from concord.feature_tables import PREDICTIONS, PROBES
 from concord.report.feature_tables import confusion
 from concord.scores.classification import HeldOut, area, intervals, metrics
-from concord.scores.probes import probe, split
+from concord.scores.probes import probe
 from concord.scores.sources import ACROSS, Source
-from concord.tables import read_table
+from concord.scores.splits import folds, sample, shuffled
+from concord.tables import read_metadata, read_table
 
 STATISTICS = {"bootstrap": 300, "confidence": 0.95, "seed": 0}
 AUDIO = {"require": "audible", "silence_db": -60.0}
@@ -37,6 +39,7 @@ def probed(
         model="m",
         modality="video",
         sources=sources,
+        labelling={source.collection: {"label_key": "kind"} for source in sources},
         probes=Probes(**options).model_dump(),
         audio=AUDIO,
         statistics=STATISTICS,
@@ -138,24 +141,115 @@ def test_groups_are_never_on_both_sides(tmp_path: Path) -> None:
     features = 10 * rng.normal(size=(30, 8))[group] + 0.01 * rng.normal(size=(180, 8))
     labels = [f"label {g % 2}" for g in group]
     source = write_source(tmp_path, features, labels, [f"g{g}" for g in group])
-    rows, predictions = probed(tmp_path, source, split="grouped", classifiers=["mlp"])
-    folds: dict[str, set[int]] = {}
+    rows, predictions = probed(tmp_path, source, classifiers=["mlp"])
+    held_out: dict[str, set[int]] = {}
     for row, g in zip(predictions, group, strict=True):
-        folds.setdefault(f"g{g}", set()).add(row["fold"])
-    assert all(len(found) == 1 for found in folds.values())
-    assert {row["n_groups"] for row in rows} == {30}
+        held_out.setdefault(f"g{g}", set()).add(row["fold"])
+    assert all(len(found) == 1 for found in held_out.values())
+    assert {(row["split"], row["n_groups"]) for row in rows} == {("grouped", 30)}
+    assert probed(tmp_path, source, split="grouped", classifiers=["mlp"])[0][0]["n_groups"] == 30
     leaky, _ = probed(tmp_path, source, split="stratified", classifiers=["mlp"])
     assert pooled(leaky)["mlp", "accuracy"] > 0.99
+    assert pooled(leaky, "shuffled")["mlp", "accuracy"] > 0.99, "the control shows the leak"
     assert pooled(rows)["mlp", "accuracy"] < 0.8
+    assert pooled(rows, "shuffled")["mlp", "accuracy"] < 0.65
+    assert {row["split"] for row in leaky} == {"stratified"}
 
 
 def test_folds_are_the_same_every_time_and_of_every_label() -> None:
     label, group = np.repeat(np.arange(3), 40), np.arange(120) // 4
-    for groups in (None, group):
-        fold = split(label, groups, 5, seed=1)
-        assert (fold == split(label, groups, 5, seed=1)).all()
-        assert (fold != split(label, groups, 5, seed=2)).any()
+    for units in (np.arange(120), group):
+        fold = folds(label, units, 5, seed=1)
+        assert (fold == folds(label, units, 5, seed=1)).all()
+        assert (fold != folds(label, units, 5, seed=2)).any()
         assert all(set(label[fold == f]) == {0, 1, 2} for f in range(5))
+
+
+def test_copies_of_a_clip_are_held_out_together(tmp_path: Path) -> None:
+    """Three treatments of the same clips that change nothing: siblings would bias the folds."""
+    features = 10 * np.random.default_rng(0).normal(size=(40, 8))
+    sources = [write_source(tmp_path, features, [None] * 40, name=n, label=n) for n in "abc"]
+    rows, predictions = probed(tmp_path, *sources, scope=ACROSS)
+    assert {(row["split"], row["n_groups"]) for row in rows} == {("items", 40)}
+    sides = {(row["clip_id"], row["fold"]) for row in predictions}
+    assert len(sides) == 40
+    assert pooled(rows)["logistic", "accuracy"] == pytest.approx(1 / 3, abs=0.05)
+    apart, _ = probed(tmp_path, *sources, scope=ACROSS, split="stratified", classifiers=["mlp"])
+    assert pooled(apart)["mlp", "accuracy"] < 0.1, "what the default must not do"
+    assert pooled(apart, "shuffled")["mlp", "accuracy"] < 0.2, "which the control shows"
+
+
+def test_clips_without_a_group_are_told_of(tmp_path: Path) -> None:
+    made = {"a": [f"g{i // 2}" for i in range(20)], "b": None}
+    features = np.random.default_rng(0).normal(size=(2, 20, 4))
+    sources = [
+        write_source(tmp_path, own, [None] * 20, groups, name=name, label=name)
+        for own, (name, groups) in zip(features, made.items(), strict=True)
+    ]
+    rows, _ = probed(tmp_path, *sources, scope=ACROSS)
+    assert {(row["split"], row["detail"]) for row in rows} == {
+        ("grouped", "no clip of b has a group")
+    }
+
+
+def test_groups_of_one_label_stay_whole_when_labels_are_shuffled() -> None:
+    label = np.array([0, 0, 1, 1, 2, 2, 0, 1, 0, 1])
+    unit = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    seen = set()
+    for seed in range(500):
+        made = shuffled(label, unit, np.random.default_rng(seed))
+        assert (made[0:6:2] == made[1:6:2]).all(), "the first three groups have one label each"
+        assert sorted(made[0:6:2]) == [0, 1, 2]
+        assert sorted(made[6:8]) == sorted(made[8:]) == [0, 1]
+        seen.add(tuple(made.tolist()))
+    assert len(seen) == 6 * 2 * 2
+
+
+def test_more_clips_than_wanted_are_sampled(tmp_path: Path) -> None:
+    features, labels = blobs(90, 3, distance=9)
+    labels = ["label 0" if label == "label 2" else label for label in labels]
+    rows, predictions = probed(tmp_path, write_source(tmp_path, features, labels), max_clips=45)
+    assert {(r["n"], r["n_expected"], r["n_skipped"]) for r in rows if r["fold"] is None} == {
+        (45, 90, 45)
+    }
+    assert {row["detail"] for row in rows} == {"a sample of 45 of 90 clips"}
+    taken = Counter(row["label"] for row in predictions if row["status"] == "ok")
+    assert taken == {"label 0": 30, "label 1": 15}
+    assert {row["reason"] for row in predictions if row["status"] != "ok"} == {"not_sampled"}
+
+
+def test_a_sample_is_of_every_stratum_and_the_same_again() -> None:
+    strata = [
+        np.repeat(np.array(["a", "b"], object), 500),
+        np.tile(np.array(["x", "y"], object), 500),
+    ]
+    taken = sample(strata, 100, seed=0)
+    assert Counter(zip(*(column[taken] for column in strata), strict=True)) == dict.fromkeys(
+        [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")], 25
+    )
+    assert (taken == sample(strata, 100, seed=0)).all()
+    assert (taken != sample(strata, 100, seed=1)).any()
+
+
+def test_the_protocol_says_what_the_labels_are(tmp_path: Path) -> None:
+    probed(tmp_path, write_source(tmp_path, *blobs(20, 2, distance=1)))
+    note = read_metadata(tmp_path / "out" / "probes.parquet")
+    assert note["protocol"]["labelling"] == {"c": {"label_key": "kind"}}
+    assert note["protocol"]["max_clips"] == 20_000
+    assert note["computed"] == {"scikit-learn": version("scikit-learn")}
+
+
+def test_a_label_that_the_training_folds_lack_has_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All clips of the second label are held out at once, as large groups may be."""
+
+    def at_once(label: np.ndarray, *_: Any) -> np.ndarray:
+        return np.where(label == 1, 0, np.arange(40) % 4 // 2)
+
+    monkeypatch.setitem(probe.__globals__, "folds", at_once)
+    _, predictions = probed(tmp_path, write_source(tmp_path, *blobs(40, 2, distance=9)))
+    assert {(row["fold"], row["score"] is None) for row in predictions} == {(0, True), (1, False)}
 
 
 def test_threads_change_nothing(tmp_path: Path) -> None:
@@ -240,6 +334,25 @@ def test_features_of_two_protocols_are_not_mixed(tmp_path: Path) -> None:
         for name in "ab"
     ]
     with pytest.raises(UserError, match=r"p-a in .*p-b in "):
+        probed(tmp_path, *sources, scope=ACROSS)
+
+
+def test_features_of_two_precisions_are_not_mixed(tmp_path: Path) -> None:
+    """`precision: auto` is one protocol, but not the same numbers on every device."""
+    features, labels = blobs(20, 2, distance=1)
+    sources = [
+        write_source(
+            tmp_path,
+            features,
+            labels,
+            name=name,
+            label=name,
+            protocol={"precision": "auto"},
+            computed=[{"precision": precision}],
+        )
+        for name, precision in (("a", "fp32"), ("b", "bf16"))
+    ]
+    with pytest.raises(UserError, match=r"one precision.*set models\.m\.precision"):
         probed(tmp_path, *sources, scope=ACROSS)
 
 

@@ -2,8 +2,9 @@
 
 import json
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,34 @@ def test_lengths_are_shown_only_where_they_differ() -> None:
         assert (
             len(list(feature_section._spreads(clips.assign(norm=norms), none, ["a", "b"]))) == count
         )
+
+
+def test_the_closest_pairs_are_shown_of_many() -> None:
+    """Label i lies at i * i; the second dimension differs most, then the first."""
+    of_pairs = [
+        {"label": f"{a:03}", "other": f"{b:03}", "status": "ok", "statistic": name}
+        | {"dimension": dimension, "value": value}
+        for a, b in combinations(range(101), 2)
+        for name, dimension, value in (
+            ("centroid_distance", None, float(b * b - a * a)),
+            ("standardised_difference", 0, 0.5),
+            ("standardised_difference", 1, -0.7),
+        )
+    ]
+    started = process_time()
+    closest, pairs = feature_section._distances(pd.DataFrame(of_pairs))
+    assert process_time() - started < 1
+    assert (len(closest), pairs) == (feature_section.CLOSEST, 5050)
+    assert [(d.label, d.other, d.centroid) for d in closest[:3]] == [
+        ("000", "001", 1), ("001", "002", 3), ("000", "002", 4)
+    ]  # fmt: skip
+    assert closest[0].frechet is None
+    assert closest[0].dimensions == [(1, -0.7), (0, 0.5)]
+
+
+def test_without_distances_no_pair_is_shown() -> None:
+    columns = ["label", "other", "status", "statistic", "dimension", "value"]
+    assert feature_section._distances(pd.DataFrame(columns=columns)) == ([], 0)
 
 
 def test_what_is_wrong_with_embeddings_is_told_first_and_fully(page: str) -> None:
@@ -237,7 +266,7 @@ def test_images_beside_clips_are_shown(tmp_path: Path) -> None:
         for i, (name, file) in enumerate(zip(shown, (good, bad, good, bad), strict=True))
     ]
     for shard in ("0000", "0001"):
-        write_table(folder / "companions" / f"{shard}.parquet", COMPANION_FILES,
+        write_table(folder / "companions/image" / f"{shard}.parquet", COMPANION_FILES,
                     rows if shard == "0000" else [])  # fmt: skip
     scores = pd.Series(clips["clip_id"].map({shown[0]: 0.9, shown[1]: 0.1}), dtype=float)
     clips.assign(**{"image_text/mini/cosine": scores}).to_parquet(path)

@@ -111,6 +111,7 @@ HELD = [
         "concord/scores/versions.py",
         (
             *sources("scores", "probes.py", "classification.py", "distributions.py", "labelled.py"),
+            *sources("scores", "splits.py"),
             *GATHERED,
         ),
     ),

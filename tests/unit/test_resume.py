@@ -93,7 +93,7 @@ def test_a_table_is_refused_for_another(tmp_path: Path) -> None:
 
     path = tmp_path / "x.parquet"
     write_table(path, EMBEDDINGS, [row("a")])
-    with pytest.raises(UserError, match="expected table media version 1"):
+    with pytest.raises(UserError, match=f"expected table media version {MEDIA.version}"):
         read_table(path, MEDIA)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"x\.parquet: cannot be read as Parquet"):

@@ -6,13 +6,15 @@ from typing import Any
 import pyarrow as pa
 from conftest import Workflow
 
+PLACES = {"path", "key", "source_key", "proxy", "wave", "shard"}
+
 
 def content(workflow: Workflow) -> dict[str, list[dict[str, Any]]]:
     """The final tables as sorted rows, without what names a place or an arrangement."""
     tables = {}
     for name in ("summary", "status", "scores", "media"):
         table: pa.Table = workflow.table(name)
-        drop = [c for c in ("path", "key", "proxy", "wave", "shard") if c in table.column_names]
+        drop = [name for name in table.column_names if name in PLACES]
         tables[name] = sorted(table.drop_columns(drop).to_pylist(), key=repr)
     return tables
 

@@ -71,10 +71,13 @@ class Workflow:
         assert (done.returncode == 0) == ok, done.stdout[-6000:]
         return done.stdout
 
+    def started(self) -> dict[str, int]:
+        """Run to the end; the jobs, by rule, that were started."""
+        return _jobs(self.run())
+
     def jobs(self, *arguments: str) -> dict[str, int]:
         """The jobs, by rule, that a run would start now."""
-        found = dict(JOBS.findall(self.run("--dry-run", "--quiet", "reason", *arguments)))
-        return {rule: int(n) for rule, n in found.items() if rule not in ("total", "all")}
+        return _jobs(self.run("--dry-run", "--quiet", "reason", *arguments))
 
     def table(self, name: str) -> pa.Table:
         return pq.read_table(self.folder / "results" / "tables" / f"{name}.parquet")
@@ -88,6 +91,11 @@ class Workflow:
                 stage = note["table"]
                 total[stage] = total.get(stage, 0) + note["run"]["processed"]
         return total
+
+
+def _jobs(printed: str) -> dict[str, int]:
+    """The table of jobs that snakemake prints."""
+    return {rule: int(n) for rule, n in JOBS.findall(printed) if rule not in ("total", "all")}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, Workflow
@@ -43,6 +44,46 @@ def test_the_late_generator_is_late(demo: Workflow) -> None:
     row = difference(demo, "faithful", "late", "synchrony/abs_offset_ms")
     assert row["ci_high"] < 0
     assert row["difference"] == pytest.approx(-800, abs=150), "the sound is 0.8 s late"
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        "video_text/cosine",
+        "audio_text/cosine",
+        "av_consistency/cosine",
+        "synchrony/av_align",
+        "synchrony/abs_offset_ms",
+    ],
+)
+def test_two_halves_of_the_faithful_generator_are_not_told_apart(
+    demo: Workflow, measure: str
+) -> None:
+    """By 95 % intervals of the difference of means; of 20 random splits one may err, and a bit."""
+    from scipy.stats import bootstrap
+
+    scored = np.array(
+        [
+            row["value"]
+            for row in demo.table("scores").to_pylist()
+            if (row["collection"], f"{row['task']}/{row['metric']}") == ("faithful", measure)
+            and row["status"] == "ok"
+        ]
+    )
+    assert len(scored) >= 24
+    rng = np.random.default_rng(0)
+    alike = 0
+    for _ in range(20):
+        first, second = np.array_split(rng.permutation(scored), 2)
+        interval = bootstrap(
+            (first, second),
+            lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+            n_resamples=1000,
+            method="percentile",
+            rng=rng,
+        ).confidence_interval
+        alike += bool(interval.low <= 0 <= interval.high)
+    assert alike >= 17
 
 
 def test_retrieval_is_far_above_chance_and_the_control_is_not(demo: Workflow) -> None:

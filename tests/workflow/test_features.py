@@ -1,24 +1,21 @@
 """Features from clips to tables: labels, probes, checks, and what is done again."""
 
 import csv
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, Workflow, make_clip
-
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
-
+from conftest import Workflow, make_clip
 from imagebind_checkpoint import write_tiny
 
 from concord.feature_tables import PREDICTIONS, PROBES
 from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
-ROOMS_AFTER_PROBES = {"aggregate_tables", "export_formats", "render_report"}
+ROOMS_AFTER_PROBES = {"aggregate_tables", "render_report"}
 
 
 @pytest.fixture
@@ -83,8 +80,31 @@ def again_where_it_must(features: Workflow) -> None:
     assert jobs(probes=config["probes"] | {"standardise": False}) == again
     assert jobs(probes=config["probes"] | {"labels": "collection"}) == again
     assert jobs(quality={"zero": 0.5}) == {"check_embeddings"} | ROOMS_AFTER_PROBES
-    assert not {"embed_media", "check_embeddings"} & jobs(statistics={"seed": 1})
+    assert jobs(statistics={"seed": 1}) == again
+    assert jobs(statistics={"bootstrap": 100}) == again
     features.config = config
+    new_labels_reach_exports_and_page(features)
+
+
+def new_labels_reach_exports_and_page(features: Workflow) -> None:
+    """Even where a run ended after the tables; nothing is scored for them."""
+    config = features.config
+    features.config = config | {
+        "collections": {"own": config["collections"]["own"] | {"label": None}},
+        "tasks": ["av_consistency", "features"],
+        "probes": config["probes"] | {"labels": "collection"},
+    }
+    features.run()
+    features.config["collections"]["own"]["label"] = "parent"
+    assert set(features.jobs()) == {"probe_features", "export_formats"} | ROOMS_AFTER_PROBES
+    features.run("--until", "aggregate_tables")
+    assert set(features.jobs()) == {"export_formats", "render_report"}
+    features.run()
+    assert features.jobs() == {}
+    exported = features.folder / "results/exports/mini/features/own/features.parquet"
+    assert set(pq.read_table(exported)["label"].to_pylist()) == {"real", "fake"}
+    features.config = config
+    features.run()
 
 
 def stops_at_a_broken_table(features: Workflow) -> None:

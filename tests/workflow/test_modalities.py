@@ -1,17 +1,14 @@
 """Images, depth maps and sounds through every room, by a small ImageBind with random weights."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Workflow, make_clip
-from PIL import Image
-
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
+from conftest import Workflow, make_clip
 from imagebind_checkpoint import write_tiny
+from PIL import Image
 
 from concord.tables import EMBEDDINGS, read_metadata, read_table
 

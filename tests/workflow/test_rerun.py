@@ -9,7 +9,8 @@ import pytest
 from compare import content, fresh
 from conftest import Workflow, make_clip
 
-ROOMS_AFTER_SCORES = {"aggregate_tables", "export_formats", "render_report"}
+ROOMS_AFTER_TABLES = {"aggregate_tables", "render_report"}
+ROOMS_AFTER_SCORES = {"export_formats"} | ROOMS_AFTER_TABLES
 
 
 class Folder:
@@ -63,10 +64,9 @@ def test_random_changes_cost_what_changed(workflow: Workflow) -> None:
         step = folder.random.choice([folder.add, folder.change, folder.rename, folder.remove])
         done_before = marks(workflow)
         changed = step()
-        jobs = workflow.jobs()
+        jobs = workflow.started()
         assert jobs.get("transcode_shard", 0) <= 1, (step.__name__, jobs)
         assert jobs.get("measure_synchrony", 0) == jobs.get("transcode_shard", 0)
-        workflow.run()
         assert processed_since(workflow, done_before) == {"media": changed, "synchrony": changed}
     assert content(workflow) == fresh(workflow)
 
@@ -108,7 +108,7 @@ def test_options_rerun_exactly_what_depends_on_them(workflow: Workflow) -> None:
     assert set(workflow.jobs()) == frames
     assert workflow.jobs()["embed_media"] == 1, "the sound does not depend on frames"
     assert jobs(models={"mini": {"precision": "bf16"}}) == frames | {"embed_texts"}
-    assert jobs(statistics={"bootstrap": 500}) == ROOMS_AFTER_SCORES
+    assert jobs(statistics={"bootstrap": 500}) == ROOMS_AFTER_TABLES
     assert "transcode_shard" in jobs(media={"fit": "stretch"})
 
     workflow.config = config
@@ -116,6 +116,15 @@ def test_options_rerun_exactly_what_depends_on_them(workflow: Workflow) -> None:
     prompts.write_text(prompts.read_text().replace("a red pattern 1", "a blue pattern 1"))
     assert {"embed_texts", "score_task"} <= jobs()
     assert not {"transcode_shard", "embed_media", "measure_synchrony"} & jobs()
+
+
+def test_what_cannot_be_measured_is_told_once(workflow: Workflow) -> None:
+    workflow.config |= {"tasks": ["synchrony", "image_text"], "models": ["mini"]}
+    printed = workflow.run("--quiet", "all")
+    note = "note: collections.own: nothing will be done for image_text: no configured model"
+    assert printed.count(note) == 1
+    workflow.config["tasks"] = ["synchrony"]
+    assert "note:" not in workflow.run("--quiet", "all")
 
 
 def test_proxies_can_be_dropped_without_running_anything_again(workflow: Workflow) -> None:

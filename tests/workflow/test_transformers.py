@@ -1,6 +1,5 @@
 """The transformers family, run through the workflow from small random checkpoints."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import pytest
 from conftest import ROOT, Workflow
 
 pytest.importorskip("transformers")
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
-
 from transformers_checkpoints import make
 
 from concord.config import Config

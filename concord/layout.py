@@ -1,7 +1,7 @@
 """Where everything lies under the results folder, and what a configuration asks to be made."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ from concord.clips import companions, shards, text_shards
 from concord.config import Config
 from concord.media.paths import unusual_by_shard
 from concord.models.base import COMPANIONS, MODALITIES, Modality, ModelSpec
-from concord.scores.sources import Source, scopes
+from concord.report.versions import PROJECTIONS_VERSION
+from concord.scores.sources import ACROSS, Source, scopes
 from concord.scores.tasks import PAIRS, applies, companion_pairs, needs, task_info
 from concord.scores.versions import PROBES_VERSION
 
@@ -20,26 +21,40 @@ PROBE_TABLES = ("probes", "predictions", "distributions")
 
 
 class Layout:
-    """The paths of one configuration's files; lists of shards come from the written plan."""
+    """The paths of one configuration's files; lists of shards come from the written plan.
+
+    Each list is read once, so a collection has to be planned before anything is asked of it.
+    """
 
     def __init__(self, config: Config, specs: Mapping[str, ModelSpec]) -> None:
         self.config, self.specs, self.results = config, specs, config.results
+        self._shards = cache(partial(shards, config))
+        self._text_shards = cache(partial(text_shards, config))
+        self._companions = cache(partial(companions, config))
 
     def clips(self, collection: str) -> Path:
         """The table of clips and prompts of a collection."""
         return self.results / "clips" / collection / "clips.parquet"
 
+    def labels(self, collection: str) -> Path:
+        """The table of the labels and groups of a collection's clips."""
+        return self.results / "clips" / collection / "labels.parquet"
+
+    def plans(self, collection: str) -> list[Path]:
+        """The tables of the files of a collection's clips, a file a shard."""
+        return self._parts(self.results / "clips" / collection / "plan", collection)
+
     def media(self, collection: str) -> list[Path]:
         """The media tables of a collection, a file a shard."""
         folder = self.results / "media" / collection
-        return [folder / shard / "media.parquet" for shard in shards(self.config, collection)]
+        return [folder / shard / "media.parquet" for shard in self._shards(collection)]
 
     def tree_marks(self, collection: str) -> list[Path]:
         """Marks of the shards whose clips are in the tree; none unless it is asked for."""
         if self.config.media.layout != "tree":
             return []
         folder = self.results / "tree" / collection
-        return [folder / f".{shard}.done" for shard in shards(self.config, collection)]
+        return [folder / f".{shard}.done" for shard in self._shards(collection)]
 
     def unusual_names(self, collection: str, shard: str) -> dict[str, str]:
         """Paths in the tree of a shard's clips that share their usual one with another clip."""
@@ -47,31 +62,32 @@ class Layout:
 
     def synchrony(self, collection: str) -> list[Path]:
         """The synchrony tables of a collection, a file a shard."""
-        folder = self.results / "synchrony" / collection
-        return [folder / f"{shard}.parquet" for shard in shards(self.config, collection)]
+        return self._parts(self.results / "synchrony" / collection, collection)
 
     def embeddings(self, model: str, modality: Modality, collection: str) -> list[Path]:
         """The embedding tables of a collection's clips or, for text, of its prompts."""
         folder = self.results / "embeddings" / model / modality
         if modality != "text":
-            names = shards(self.config, collection)
-            return [folder / collection / f"{shard}.parquet" for shard in names]
+            return self._parts(folder / collection, collection)
         prompt_set = self.config.prompt_set(collection)
         if prompt_set is None:
             return []
-        names = text_shards(self.config, prompt_set)
-        return [folder / prompt_set / f"{shard}.parquet" for shard in names]
+        return [folder / prompt_set / f"{shard}.parquet" for shard in self._text_shards(prompt_set)]
 
-    def companions(self, collection: str) -> list[Path]:
-        """The tables of the files beside a collection's clips, a file a shard."""
-        folder = self.results / "clips" / collection / "companions"
-        return [folder / f"{shard}.parquet" for shard in shards(self.config, collection)]
+    def companions(self, collection: str, modality: Modality) -> list[Path]:
+        """The tables of a modality's files beside the clips, a file a shard; none if unplanned."""
+        if modality not in self._companions(collection):
+            return []
+        folder = self.results / "clips" / collection / "companions" / modality
+        return self._parts(folder, collection)
 
     def origins(self, modality: Modality, collection: str) -> list[Path]:
         """The tables that name the files behind the embeddings of a modality; none for text."""
         if modality == "text":
             return []
-        return self.companions(collection) if modality in COMPANIONS else self.media(collection)
+        if modality in COMPANIONS:
+            return self.companions(collection, modality)
+        return self.media(collection)
 
     def embedded(self, collection: str) -> list[tuple[str, Modality]]:
         """(model, modality) of all embeddings that tasks read, those of the prompts included."""
@@ -79,8 +95,7 @@ class Layout:
             (model, modality)
             for task, model in self.asked(collection)
             if model != SIGNAL
-            for modality, files in self.needed(task, model, collection).items()
-            if files
+            for modality in self.read_by(task, model, collection)
         ]
         return list(dict.fromkeys(found))
 
@@ -106,39 +121,44 @@ class Layout:
             return []
         return [
             self.results / "probes" / model / modality / scope
-            for scope in scopes(self.config)
+            for scope, labels in scopes(self.config).items()
             for model in self.specs
             for modality in MODALITIES
-            if any(source.embeddings for source in self.probe_sources(model, modality, scope))
+            if any(self.has_features(model, modality, name) for name in labels)
         ]
 
     def probe_sources(self, model: str, modality: Modality, scope: str) -> list[Source]:
         """The tables that a probe reads, by collection."""
-        return [
-            Source(
-                collection,
-                self.clips(collection),
-                self.origins(modality, collection),
-                self.needed("features", model, collection)[modality],
-                label,
-            )
-            for collection, label in scopes(self.config)[scope].items()
-        ]
+        labels = scopes(self.config)[scope].items()
+        return [self._source(model, modality, name, label) for name, label in labels]
+
+    def _source(self, model: str, modality: Modality, name: str, label: str | None) -> Source:
+        there = self.has_features(model, modality, name)
+        return Source(
+            name,
+            self.clips(name),
+            self.labels(name),
+            self.origins(modality, name),
+            self.embeddings(model, modality, name) if there else [],
+            label,
+        )
 
     def probe_inputs(self, model: str, modality: Modality, scope: str) -> list[Path]:
         """All tables that a probe reads."""
-        found = self.probe_sources(model, modality, scope)
-        return [path for s in found for path in (s.clips, *s.media, *s.embeddings)]
+        return _tables(self.probe_sources(model, modality, scope))
 
     def probe_parameters(self, modality: Modality) -> dict[str, Any]:
         """What of the configuration decides a probe's numbers, beside its inputs."""
-        audio = self.config.audio.model_dump() if modality == "audio" else None
         return {
             "version": PROBES_VERSION,
             "probes": self.config.probes.model_dump(),
             "statistics": self.config.statistics.model_dump(),
-            "audio": audio,
+            "audio": self._gate(modality),
         }
+
+    def _gate(self, *modalities: Modality) -> dict[str, Any] | None:
+        """The limits for sound; None where there is none among the modalities."""
+        return self.config.audio.model_dump() if "audio" in modalities else None
 
     def score(self, task: str, model: str, collection: str) -> Path:
         """The table of one task's scores."""
@@ -146,59 +166,125 @@ class Layout:
 
     def needed(self, task: str, model: str, collection: str) -> dict[Modality, list[Path]]:
         """The embedding tables a task reads, by modality; none where it does not need one."""
-        modalities = needs(task, self.specs[model].modalities, self.config.tasks)
-        unplanned = set(COMPANIONS) - set(companions(self.config, collection))
+        read = self.read_by(task, model, collection)
+        return {m: self.embeddings(model, m, collection) if m in read else [] for m in MODALITIES}
+
+    def read_by(self, task: str, model: str, collection: str) -> list[Modality]:
+        """The modalities of which a task reads embeddings by a model."""
+        wanted = needs(task, self.specs[model].modalities, self.config.tasks)
+        return [m for m in MODALITIES if m in wanted and self._is_planned(m, collection)]
+
+    def _is_planned(self, modality: Modality, collection: str) -> bool:
+        """Whether there is anything of a modality to embed."""
+        if modality == "text":
+            prompt_set = self.config.prompt_set(collection)
+            return prompt_set is not None and bool(self._text_shards(prompt_set))
+        there = modality not in COMPANIONS or modality in self._companions(collection)
+        return there and bool(self._shards(collection))
+
+    def has_features(self, model: str, modality: Modality, collection: str) -> bool:
+        """Whether the task features has a model embed a modality of a collection."""
+        return modality in self.read_by("features", model, collection)
+
+    def _pictures(self) -> dict[str, dict[str, str | None]]:
+        """What is shown in one picture: by scope, collections with their label.
+
+        The scopes of the probes; and all collections, by collection, if there are several or there
+        is no other picture.
+        """
+        found = scopes(self.config)
+        if ACROSS not in found and (len(self.config.collections) > 1 or not found):
+            found[ACROSS] = {name: name for name in self.config.collections}
+        return found
+
+    def pictured(self, model: str, modality: Modality) -> dict[str, list[Source]]:
+        """The tables behind each picture of features, by scope; no scope without features."""
+        found = {
+            scope: [
+                self._source(model, modality, name, label)
+                for name, label in labels.items()
+                if self.has_features(model, modality, name)
+            ]
+            for scope, labels in self._pictures().items()
+        }
+        return {scope: sources for scope, sources in found.items() if sources}
+
+    def projection_inputs(self, model: str, modality: Modality) -> list[Path]:
+        """All tables behind the pictures of the features of a modality."""
+        return _tables(s for sources in self.pictured(model, modality).values() for s in sources)
+
+    def projection_parameters(self, modality: Modality) -> dict[str, Any]:
+        """What of the configuration decides the pictures of features, beside their inputs."""
         return {
-            modality: self.embeddings(model, modality, collection)
-            if modality in modalities and modality not in unplanned
-            else []
-            for modality in MODALITIES
+            "version": PROJECTIONS_VERSION,
+            "scopes": self._pictures(),
+            "audio": self._gate(modality),
+            "seed": self.config.statistics.seed,
+            "methods": list(self.config.report.projections),
+            "clips": self.config.report.projected_clips,
         }
 
-    def features(self, model: str, modality: Modality, collections: Iterable[str]) -> list[Path]:
-        """The tables behind the features of a modality: of clips, origins and embeddings."""
-        files: list[Path] = []
-        for name in collections:
-            embeddings = self.needed("features", model, name)[modality]
-            files += [self.clips(name), *self.origins(modality, name), *embeddings]
-        return files
-
-    def projections(self, collections: Iterable[str]) -> list[Path]:
+    def projections(self) -> list[Path]:
         """Tables of pictures of features, one a model and modality; none unless asked for."""
         if "features" not in self.config.tasks or not self.config.report.projections:
             return []
-        names, folder = list(collections), self.results / "projections"
+        names, folder = set().union(*self._pictures().values()), self.results / "projections"
         return [
             folder / model / f"{modality}.parquet"
             for model in self.specs
             for modality in MODALITIES
-            if any(self.needed("features", model, name)[modality] for name in names)
+            if any(self.has_features(model, modality, name) for name in names)
         ]
 
-    def score_parameters(self, task: str) -> dict[str, Any]:
+    def score_parameters(self, task: str, model: str) -> dict[str, Any]:
         """What of the configuration decides a task's scores, beside its inputs."""
         parameters: dict[str, Any] = {"version": task_info(task).version}
         if task not in PAIRS or "audio" in PAIRS[task]:
             parameters["audio"] = self.config.audio.model_dump()
         if task == "retrieval":
+            known, pairs = set(self.specs[model].modalities), companion_pairs(self.config.tasks)
             parameters["seed"] = self.config.statistics.seed
-            parameters["pairs"] = list(companion_pairs(self.config.tasks))
+            parameters["pairs"] = [pair for pair in pairs if known.issuperset(PAIRS[pair])]
         return parameters
 
-    def everything(self, collections: Iterable[str]) -> list[Path]:
-        """Every table that a summary of the collections rests on, each once."""
+    def everything(self) -> list[Path]:
+        """Every table that a summary rests on, each once."""
         files: list[Path] = []
-        for collection in collections:
-            files += [self.clips(collection), *self.media(collection)]
+        for collection in self.config.collections:
+            files += [self.clips(collection), self.labels(collection), *self.media(collection)]
             files += [self.score(*found, collection) for found in self.scored(collection)]
-            for task, model in self.asked(collection):
-                if task == "synchrony":
-                    files += self.synchrony(collection)
-                else:
-                    files += chain(*self.needed(task, model, collection).values())
+            if "synchrony" in self.config.tasks:
+                files += self.synchrony(collection)
+            for model, modality in self.embedded(collection):
+                files += self.embeddings(model, modality, collection)
             files += self.quality(collection)
         files += [folder / f"{name}.parquet" for folder in self.probed() for name in PROBE_TABLES]
         return list(dict.fromkeys(files))
+
+    def exported(self) -> list[Path]:
+        """Every table that the exports are made of: clips, their files, scores and embeddings."""
+        files: list[Path] = []
+        for collection in self.config.collections:
+            files += [self.clips(collection), self.labels(collection), *self.plans(collection)]
+            files += self.beside(collection)
+            files += [
+                self.score(*f, collection) for f in self.scored(collection) if SIGNAL not in f
+            ]
+            for model, modality in self.embedded(collection):
+                if modality != "text":
+                    files += self.embeddings(model, modality, collection)
+        return files
+
+    def shown(self) -> list[Path]:
+        """What the page opens beside the tables: of files beside the clips, and of pictures."""
+        return [
+            *self.projections(),
+            *(f for name in self.config.collections for f in self.beside(name)),
+        ]
+
+    def beside(self, collection: str) -> list[Path]:
+        """The tables of all files beside a collection's clips."""
+        return [path for modality in COMPANIONS for path in self.companions(collection, modality)]
 
     def scored(self, collection: str) -> Iterator[tuple[str, str]]:
         """(task, model) of everything that has a score table on a collection."""
@@ -214,3 +300,13 @@ class Layout:
             for model, spec in self.specs.items():
                 if applies(task, spec.modalities, has_prompts, self.config.tasks):
                     yield task, model
+
+    def _parts(self, folder: Path, collection: str) -> list[Path]:
+        """A file a shard of a collection in a folder."""
+        return [folder / f"{shard}.parquet" for shard in self._shards(collection)]
+
+
+def _tables(sources: Iterable[Source]) -> list[Path]:
+    """The tables of several sources, each once."""
+    found = (path for s in sources for path in (s.clips, s.labels, *s.media, *s.embeddings))
+    return list(dict.fromkeys(found))

@@ -3,7 +3,9 @@
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -54,6 +56,21 @@ def prepare_jobs() -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if PACKAGE_ROOT not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_ROOT, *paths]))
+
+
+def offer_resources(workflow: Any, **amounts: int) -> None:
+    """Tell a workflow what this machine has, unless the user said; a cluster's scheduler knows."""
+    if workflow.nodes is not None:
+        return
+    for resource, amount in amounts.items():
+        if resource not in workflow.global_resources:
+            workflow.register_resource(resource, amount)
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Print notes to the standard error, where Snakemake prints too."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def show_results(results: Path) -> None:

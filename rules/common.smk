@@ -1,7 +1,7 @@
 """What every rule needs when the workflow is parsed.
 
-Needs: the configuration. Leaves: CONFIG, LAYOUT, SPECS and the plan files of the clips. Only the
-main process plans; the jobs it starts read what it wrote.
+Needs: the configuration. Leaves: CONFIG, LAYOUT, SPECS and the plan files of the clips, which only
+the main process writes.
 """
 
 import re
@@ -14,7 +14,7 @@ from concord.errors import UserError
 from concord.layout import Layout
 from concord.load import load, read_yaml
 from concord.models import catalogue
-from concord.scores.sources import scopes
+from concord.notes import unmeasured
 from concord.sweep import sweep
 
 run.prepare_jobs()
@@ -51,17 +51,15 @@ wildcard_constraints:
 def plan(collections):
     """Scan and check these collections, once a run, and write their plan files."""
     todo = {name: CONFIG.collections[name] for name in collections if name not in PLANNED}
-    if not todo or not workflow.is_main_process:
-        return
-    or_stop(clips.plan, CONFIG.model_copy(update={"collections": todo}))
-    PLANNED.update(todo)
+    if todo and workflow.is_main_process:
+        or_stop(clips.plan, CONFIG.model_copy(update={"collections": todo}))
+        PLANNED.update(todo)
 
 
 def model_threads(model):
     """Decoders beside a GPU; without one the network itself uses all cores of the machine."""
-    if gpus(model) and (GPUS or workflow.cores is None):
-        return CONFIG.models[model].workers
-    return workflow.cores or CONFIG.models[model].workers
+    cores = None if gpus(model) and GPUS else workflow.cores
+    return cores or CONFIG.models[model].workers
 
 
 def gpus(model):
@@ -84,20 +82,18 @@ def planned(collection):
     return collection
 
 
-def planned_scope(scope):
-    """The scope of a probe, when the plan files of its collections are there."""
-    for collection in scopes(CONFIG)[scope]:
+def when_planned(function, *arguments):
+    """The function's value, when the plan files of all collections are there."""
+    for collection in CONFIG.collections:
         planned(collection)
-    return scope
+    return function(*arguments)
 
 
 if workflow.is_main_process:
-    if workflow.nodes is None:  # on a cluster, its scheduler knows what there is
-        for resource, amount in {"gpu": max(GPUS, 1), "mem_mb": run.memory_mb()}.items():
-            if resource not in workflow.global_resources:
-                workflow.register_resource(resource, amount)
+    run.offer_resources(workflow, gpu=max(GPUS, 1), mem_mb=run.memory_mb())
     if workflow.output_settings.dryrun and run.is_locked(CONFIG.results):
         PLANNED.update(CONFIG.collections)  # by the run that is under way
     else:
         or_stop(run.lock_results, CONFIG.results)
+    run.tell(unmeasured(CONFIG, SPECS))
     plan([name for name in CONFIG.collections if not CONFIG.is_demo(name)])

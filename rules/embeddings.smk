@@ -34,7 +34,7 @@ rule embed_media:
 rule embed_companions:
     """Embed the images, depth maps or the like beside one shard's clips that are new or changed."""
     input:
-        companions="<results>/clips/{collection}/companions/{shard}.parquet",
+        companions="<results>/clips/{collection}/companions/{modality}/{shard}.parquet",
     output:
         embeddings="<results>/embeddings/{model}/{modality}/{collection}/{shard}.parquet",
     log:

@@ -3,21 +3,12 @@
 Needs: everything that was scored. Leaves: <results>/tables/, exports/, report/, provenance.json.
 """
 
-from concord.report.versions import (
-    EXPORTS_VERSION,
-    PROJECTIONS_VERSION,
-    REPORT_VERSION,
-    TABLES_VERSION,
-)
 from concord.feature_tables import ALL_FEATURES
+from concord.models.base import COMPANIONS
+from concord.report.versions import EXPORTS_VERSION, REPORT_VERSION, TABLES_VERSION
 
-PROJECTED = {
-    "audio": True,
-    "collections": {"__all__": {"label"}},
-    "probes": {"labels"},
-    "statistics": {"seed"},
-    "report": {"projections", "projected_clips"},
-}
+SOURCES = {"path", "prompts", "audio", *COMPANIONS}
+EXPORTED = {"limit": True, "prompts": True, "collections": {"__all__": SOURCES}}
 TABLES = ["summary", "comparisons", "status", "clips", "media", "scores", "retrieval"]
 TABLES += list(ALL_FEATURES)
 
@@ -25,7 +16,7 @@ TABLES += list(ALL_FEATURES)
 rule aggregate_tables:
     """Summarise, compare and list what is missing."""
     input:
-        lambda w: LAYOUT.everything([planned(name) for name in CONFIG.collections]),
+        lambda w: when_planned(LAYOUT.everything),
     output:
         expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["parquet", "csv"]),
         provenance="<results>/provenance.json",
@@ -49,7 +40,7 @@ rule aggregate_tables:
 rule project_features:
     """Lay the features of one model and modality out in two dimensions."""
     input:
-        lambda w: LAYOUT.features(w.model, w.modality, map(planned, CONFIG.collections)),
+        lambda w: when_planned(LAYOUT.projection_inputs, w.model, w.modality),
     output:
         projections="<results>/projections/{model}/{modality}.parquet",
     log:
@@ -62,8 +53,7 @@ rule project_features:
         mem_mb=lambda w, input, attempt: (4000 + 4 * int(input.size_mb)) * attempt,
         runtime=120,
     params:
-        protocol=CONFIG.model_dump(mode="json", include=PROJECTED)
-        | {"version": PROJECTIONS_VERSION},
+        protocol=lambda w: LAYOUT.projection_parameters(w.modality),
     script:
         "../scripts/project_features.py"
 
@@ -71,7 +61,7 @@ rule project_features:
 rule export_formats:
     """Write the files that users of older scripts expect."""
     input:
-        "<results>/tables/summary.parquet",
+        lambda w: when_planned(LAYOUT.exported),
     output:
         directory(expand("<results>/exports/{model}", model=CONFIG.models)),
         summary="<results>/exports/summary.json",
@@ -82,10 +72,10 @@ rule export_formats:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=lambda w, attempt: 8000 * attempt,
+        mem_mb=lambda w, input, attempt: (4000 + 4 * int(input.size_mb)) * attempt,
         runtime=lambda w, attempt: 60 * attempt,
     params:
-        protocol={"version": EXPORTS_VERSION},
+        protocol=CONFIG.model_dump(mode="json", include=EXPORTED) | {"version": EXPORTS_VERSION},
     script:
         "../scripts/export_formats.py"
 
@@ -93,8 +83,9 @@ rule export_formats:
 rule render_report:
     """Write the page, with the clips it shows beside it."""
     input:
-        "<results>/tables/summary.parquet",
-        lambda w: LAYOUT.projections(map(planned, CONFIG.collections)),
+        rules.aggregate_tables.output.provenance,
+        lambda w: when_planned(LAYOUT.shown),
+        tables=expand("<results>/tables/{table}.parquet", table=TABLES),
     output:
         directory("<results>/report/media"),
         page="<results>/report/index.html",

@@ -4,7 +4,9 @@ Needs: clips, media and embedding tables of a collection. Leaves: <results>/sync
 <results>/scores/{task}/{model}/{collection}.parquet; <results>/quality/ and <results>/probes/.
 """
 
+from concord.layout import SIGNAL
 from concord.models.base import MODALITIES
+from concord.scores.sources import scopes
 from concord.scores.synchrony import synchrony_protocol
 from concord.scores.versions import QUALITY_VERSION
 from concord.scores.tasks import PAIRS
@@ -50,7 +52,7 @@ rule score_synchrony:
         mem_mb=2000,
         runtime=30,
     params:
-        protocol=LAYOUT.score_parameters("synchrony"),
+        protocol=LAYOUT.score_parameters("synchrony", SIGNAL),
     script:
         "../scripts/score_synchrony.py"
 
@@ -76,7 +78,7 @@ rule score_task:
         mem_mb=lambda w, input, attempt: (1500 + 4 * int(input.size_mb)) * attempt,
         runtime=lambda w, attempt: 60 * attempt,
     params:
-        protocol=lambda w: LAYOUT.score_parameters(w.task),
+        protocol=lambda w: LAYOUT.score_parameters(w.task, w.model),
     script:
         "../scripts/score_task.py"
 
@@ -111,7 +113,7 @@ rule check_embeddings:
 rule probe_features:
     """Learn labels from the features of one model and modality."""
     input:
-        lambda w: LAYOUT.probe_inputs(w.model, w.modality, planned_scope(w.scope)),
+        lambda w: when_planned(LAYOUT.probe_inputs, w.model, w.modality, w.scope),
     output:
         probes="<results>/probes/{model}/{modality}/{scope}/probes.parquet",
         predictions="<results>/probes/{model}/{modality}/{scope}/predictions.parquet",
@@ -125,7 +127,7 @@ rule probe_features:
         scope="|".join(map(re.escape, scopes(CONFIG))) or "none",
     conda:
         "../envs/models.yaml"
-    threads: CONFIG.probes.folds
+    threads: min(CONFIG.probes.folds, 8)
     resources:
         mem_mb=lambda w, input, attempt: (2000 + 10 * int(input.size_mb)) * attempt,
         runtime=lambda w, attempt: 240 * attempt,

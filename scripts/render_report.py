@@ -9,6 +9,6 @@ from concord.report.page import render
 with log_to(snakemake.log[0]):
     render(
         load(snakemake.config),
-        Path(snakemake.input[0]).parent,
+        Path(snakemake.input.tables[0]).parent,
         Path(snakemake.output.page),
     )

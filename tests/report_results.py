@@ -11,7 +11,7 @@ from concord.config import Config
 from concord.feature_tables import QUALITY
 from concord.protocol import digest, protocol_id
 from concord.report.results import Results
-from concord.tables import CLIPS, EMBEDDINGS, MEDIA, PLAN, RETRIEVAL, SCORES, write_table
+from concord.tables import CLIPS, EMBEDDINGS, LABELS, MEDIA, PLAN, RETRIEVAL, SCORES, write_table
 
 PROMPTS = [
     "a red ball bounces <script>document.title='pwned'</script>",
@@ -158,7 +158,6 @@ class _Collection:
                     "audio_prompt": self.prompt(i),
                     "status": "ok",
                     "prompt_status": "ok" if self.prompts else None,
-                    "label": self.labels[i],
                 }
                 for i in members
             ]
@@ -169,6 +168,9 @@ class _Collection:
                          "audio_prompt": "never made", "status": "skipped", "reason": "no_clip",
                          "prompt_status": "ok"})  # fmt: skip
         write_table(folder / "clips.parquet", CLIPS, rows)
+        known = [{"clip_id": name, "label": label}
+                 for name, label in zip(self.ids, self.labels, strict=True) if label]  # fmt: skip
+        write_table(folder / "labels.parquet", LABELS, known)
         (folder / "shards.json").write_text(json.dumps([s for s, _ in self._shards()]))
 
     def _media(self) -> None:

@@ -14,7 +14,7 @@ from concord.clips.pairing import Pairs
 from concord.clips.trial import cut
 from concord.models.base import Modality
 from concord.protocol import digest
-from concord.tables import CLIPS, PLAN
+from concord.tables import CLIPS, LABELS, PLAN
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,12 @@ class Described:
     """A collection as tables: `clips` (CLIPS, shards still null) and, for the processed clips in
     the order of clip_id, `plan` (PLAN) and `members` (id, size, mtime_ns).
 
-    `companions` has a row of COMPANION_FILES for each of `modalities` of each processed clip.
+    `companions` has a row of COMPANION_FILES for each of `modalities` of each processed clip,
+    `labels` (LABELS) one for each clip with a label or a group.
     """
 
     clips: pa.Table
+    labels: pa.Table
     plan: pa.Table
     members: pa.Table
     modalities: list[Modality]
@@ -71,6 +73,7 @@ def describe(
     members = found.select(["clip_id", "size", "mtime_ns"]).take(processed)
     return Described(
         described,
+        _labels(found, pc.and_(pa.array(clips, pa.bool_()), pa.array(fates.kept))),
         plan,
         members.rename_columns(["id", "size", "mtime_ns"]),
         list(beside),
@@ -137,10 +140,15 @@ def _file_rows(
         "detail": found["detail"],
         "prompt_status": pa.array(unmatched, pa.string()),
         "prompt_reason": pa.array(matches.reason, pa.string()),
-        "label": _of_clips(found["label"], clips),
-        "group": _of_clips(found["group"], clips),
     }
     return pa.table(data, schema=CLIPS.schema).filter(pa.array(fates.kept))
+
+
+def _labels(found: pa.Table, clips: pa.Array) -> pa.Table:
+    """LABELS of the clips in the mask that have any."""
+    known = pc.or_(pc.is_valid(found["label"]), pc.is_valid(found["group"]))
+    rows = found.filter(pc.and_(known, clips)).select(LABELS.names)
+    return rows.replace_schema_metadata(None).cast(LABELS.schema)
 
 
 def _items(

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,10 +17,11 @@ from concord.clips.survey import survey
 from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text_if_changed
-from concord.models.base import Modality
+from concord.models.base import COMPANIONS, Modality
 from concord.tables import (
     CLIPS,
     COMPANION_FILES,
+    LABELS,
     PLAN,
     TEXTS,
     Table,
@@ -118,12 +118,20 @@ def _write_clips(config: Config, name: str, described: Described) -> list[str]:
     shard = assign(folder / "ledger.parquet", described.members, config.clips.shard_size)
     names = _write_shards(folder / "plan", PLAN, described.plan, shard)
     write_text_if_changed(folder / "shards.json", json.dumps(names) + "\n")
-    modalities = described.modalities
-    parts = pa.array(np.tile(shard.to_numpy(), len(modalities)), pa.int64())
-    _write_shards(folder / "companions", COMPANION_FILES, described.companions, parts)
-    write_text_if_changed(folder / "companions.json", json.dumps(modalities) + "\n")
+    _write_companions(folder, described, shard)
+    write_table_if_changed(folder / "labels.parquet", LABELS, described.labels)
     write_table_if_changed(folder / "clips.parquet", CLIPS, _with_shards(described, shard))
     return names
+
+
+def _write_companions(folder: Path, described: Described, shard: pa.Array) -> None:
+    """Plan the files beside the clips, each modality apart, so that one touches no other."""
+    rows = described.companions
+    for modality in COMPANIONS:
+        own = rows.filter(pc.equal(rows["modality"], modality))
+        of_rows = shard if modality in described.modalities else shard[:0]
+        _write_shards(folder / "companions" / modality, COMPANION_FILES, own, of_rows)
+    write_text_if_changed(folder / "companions.json", json.dumps(described.modalities) + "\n")
 
 
 def _with_shards(described: Described, shard: pa.Array) -> pa.Table:

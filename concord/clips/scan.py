@@ -35,7 +35,7 @@ def scan(
     """Every file of a collection as FOUND, in the order of clip_id; folders are read once.
 
     `companions` are the modalities wanted from files beside the clips. If they have images, those
-    in the collection's folders are clips too, unless they have a folder of their own.
+    in the collection's folders are of the kind image, unless images have a folder of their own.
     Symbolic links are followed. Hidden folders are not entered, nor is a folder inside itself, nor
     the folder of results. Raises UserError for a manifest that cannot be read; folders must exist.
     """
@@ -73,16 +73,6 @@ def scan_companions(
     files = _walk(top, Files("", kinds), recursive, set(), _closed(results))
     files.are_apart()
     return files.table(top)
-
-
-def without_images(found: pa.Table) -> pa.Table:
-    """FOUND with images as files that are no clips."""
-    image = pc.equal(found["kind"], "image")
-    for name, value in {"kind": "other", "status": "skipped", "reason": "not_media"}.items():
-        at = FOUND.get_field_index(name)
-        values = pc.if_else(image, value, found[name])
-        found = found.set_column(at, FOUND.field(name), values)
-    return found
 
 
 def _closed(results: Path | None) -> list[Identity]:

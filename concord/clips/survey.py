@@ -15,8 +15,9 @@ from concord.clips.match import Matches, Method, match_prompts
 from concord.clips.pairing import Pairs
 from concord.clips.prompts import PROMPTS, read_prompts
 from concord.clips.records import SUFFIXES, read_records
-from concord.clips.scan import scan, without_images
+from concord.clips.scan import scan
 from concord.clips.sound import pair_sounds
+from concord.clips.stills import join_images, without_images
 from concord.config import Collection, Config
 from concord.errors import UserError, did_you_mean
 from concord.models.base import COMPANIONS, Modality
@@ -82,6 +83,7 @@ def _collection(
     found = scan(collection, config.results, wanted)
     if "image" not in compared and _has_media(found):  # to features, these are thumbnails
         found = without_images(found)
+    found = join_images(found)
     sounds = pair_sounds(found)
     clips = eligible(found, sounds)
     _check_media(collection, found, sounds, clips)

@@ -44,7 +44,8 @@ def aggregate(config: Config, folder: Path) -> None:
     retrieval = _gather(ALL_RETRIEVAL, [s for s in scored if s.task == "retrieval"], limited)
     long = pd.concat([scores.to_pandas(), _long(retrieval, clips)], ignore_index=True)
     protocols, tools = {s.protocol_id: s.protocol for s in scored}, results.media_tools()
-    wide, table = _wide(clips, long, limited)
+    labelled = {name: _labelled(rows, results.labels(name)) for name, rows in clips.items()}
+    wide, table = _wide(labelled, long, limited)
     for declared, rows, name in (
         (SUMMARY, _summary(config, long, limited), "summary"),
         (COMPARISONS, compare_all(config, long), "comparisons"),
@@ -79,6 +80,15 @@ def _stack(declared: Table, parts: dict[str, pa.Table], limited: bool) -> pa.Tab
         for name, rows in parts.items()
     ]
     return _concat(declared, tables)
+
+
+def _labelled(clips: pa.Table, labels: dict[str, dict[str, str | None]]) -> pa.Table:
+    """Clips with the columns `label` and `group`."""
+    known = [labels.get(clip, {}) for clip in clips["clip_id"].to_pylist()]
+    for name in ("label", "group"):
+        values = pa.array([row.get(name) for row in known], pa.string())
+        clips = clips.append_column(name, values)
+    return clips
 
 
 def _concat(declared: Table, tables: list[pa.Table]) -> pa.Table:

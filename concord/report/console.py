@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from concord.report.checks import Checks
 from concord.report.metrics import PROBE_TITLES, measure_name, metric
+from concord.scores.sources import ALL_COLLECTIONS
 from concord.scores.tasks import WORDS
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _probes(tables: Path) -> list[Row]:
         | {
             "label": f"{WORDS[row['modality']].capitalize()} features: accuracy of "
             f"{PROBE_TITLES.get(row['probe'], row['probe'])}",
-            "collection": "all" if row["scope"] == "*" else row["scope"],
+            "collection": "all" if row["scope"] == ALL_COLLECTIONS else row["scope"],
             "mean": row["value"],
             "n_scored": row["n"],
         }

@@ -23,7 +23,7 @@ import numpy as np
 from concord.config import Config
 from concord.files import write_text
 from concord.models.base import Modality
-from concord.report import features, pairs
+from concord.report import feature_exports, pairs
 from concord.report.results import Results, Scored
 from concord.scores.tasks import PAIRS, prompt_column
 from concord.tables import REASONS
@@ -36,14 +36,15 @@ def export(config: Config) -> None:
     results, folder = Results(config), config.results / "exports"
     shutil.rmtree(folder, ignore_errors=True)
     models: dict[str, Item] = {model: {} for model in config.models}
-    for scored in results.scored():
-        if scored.task in PAIRS:
-            written = _export_mode(results, scored, folder / scored.model)
-            models[scored.model].setdefault(scored.task, {})[scored.collection] = written
+    for scored in results.scored(PAIRS):
+        written = _export_mode(results, scored, folder / scored.model)
+        models[scored.model].setdefault(scored.task, {})[scored.collection] = written
     everything: Item = {"timestamp": _now(), "limited": config.limit is not None, "models": {}}
     for model, modes in models.items():
         for collection in config.collections:
-            features.write(results, model, collection, folder / model / "features" / collection)
+            feature_exports.write(
+                results, model, collection, folder / model / "features" / collection
+            )
         summary = {mode: _summary(mode, list(done.values())) for mode, done in modes.items()}
         write_json(folder / model / "summary.json", summary)
         everything["models"][model] = {
@@ -98,7 +99,8 @@ def _count(results: Results, model: str, collection: str, modality: Modality) ->
     files = results.files(collection, modality)
     rows = results.embeddings(model, modality, collection, ["id", "reason"])
     reasons = zip(rows["id"].to_pylist(), rows["reason"].to_pylist(), strict=True)
-    return sum(clip in files and reason != f"no_{modality}_stream" for clip, reason in reasons)
+    absent = (f"no_{modality}_stream", "still_image")
+    return sum(clip in files and reason not in absent for clip, reason in reasons)
 
 
 def results_of(results: Results, scored: Scored) -> list[Item]:

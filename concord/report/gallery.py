@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from concord.clips import companions
 from concord.config import Config
 from concord.report import media
 from concord.report.metrics import Metric, measure_name, metric
@@ -123,9 +122,7 @@ class Gallery:
         """Rows of COMPANION_FILES, with their collection, of files that are pictures."""
         layout = Results(self.config).layout
         for collection in self.config.collections:
-            if not companions(self.config, collection):
-                continue
-            for path in layout.companions(collection):
+            for path in layout.beside(collection):
                 for row in read_table(path, COMPANION_FILES).to_pylist():
                     array = str(row["path"]).endswith(".npy")
                     if row["status"] == "ok" and row["modality"] in SEEN and not array:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from concord.files import write_text
 from concord.models.base import Modality
-from concord.report.features import one_line, save_array
+from concord.report.feature_exports import one_line, save_array
 from concord.report.results import Results, Scored
 from concord.scores.ranking import CUTOFFS
 from concord.scores.tasks import PAIRS, task_info

@@ -12,15 +12,15 @@ import pandas as pd
 import pyarrow as pa
 
 from concord.config import Config
+from concord.feature_tables import PROJECTIONS
 from concord.layout import Layout
 from concord.models.base import Modality
 from concord.scores.labelled import read_labelled
-from concord.scores.sources import ACROSS, Source, scopes
-from concord.tables import PROJECTIONS, write_table
+from concord.scores.sources import ACROSS, ALL_COLLECTIONS, Source
+from concord.tables import write_table
 
 Floats = npt.NDArray[np.float64]
 
-ALL = "*"  # the scope of all collections together
 COMPONENTS = 50  # what t-SNE and UMAP see of the features, as is usual
 PERPLEXITY = 30.0  # of t-SNE, at most: a third of the other clips where there are few
 NEIGHBOURS = 15  # of UMAP
@@ -43,8 +43,8 @@ def project_features(layout: Layout, model: str, modality: Modality, output: Pat
     set or why it shows nothing. Raises UserError when collections disagree in protocol or model.
     """
     made = {
-        scope: _scope(sources, modality, layout.config)
-        for scope, sources in together(layout, model, modality).items()
+        ALL_COLLECTIONS if scope == ACROSS else scope: _scope(sources, modality, layout.config)
+        for scope, sources in layout.pictured(model, modality).items()
     }
     rows = pd.concat(
         [
@@ -78,22 +78,6 @@ def _scope(
         "methods": {method: made.note for method, made in found.items()},
     }
     return pd.concat(parts) if parts else shown[:0], note
-
-
-def together(layout: Layout, model: str, modality: Modality) -> dict[str, list[Source]]:
-    """What is shown in one picture, by scope, each source with the label it is drawn as.
-
-    The scopes of the probes; and all collections, by collection, if there are several or there is
-    no other picture.
-    """
-    config = layout.config
-    found = {scope: layout.probe_sources(model, modality, scope) for scope in scopes(config)}
-    if ACROSS not in found and (len(config.collections) > 1 or not found):
-        probes = config.probes.model_copy(update={"labels": "collection"})
-        everything = Layout(config.model_copy(update={"probes": probes}), layout.specs)
-        found[ACROSS] = everything.probe_sources(model, modality, ACROSS)
-    embedded = {scope: [s for s in sources if s.embeddings] for scope, sources in found.items()}
-    return {ALL if scope == ACROSS else scope: s for scope, s in embedded.items() if s}
 
 
 def sample(clips: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Reads what the other rooms left in the results folder, for tables, exports and the page."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,16 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from concord.clips import shards
 from concord.config import Config
 from concord.errors import UserError
 from concord.layout import SIGNAL, Layout
 from concord.models.base import COMPANIONS, MODALITIES, Modality
 from concord.models.catalogue import spec
+from concord.scores.tasks import TASK_NAMES
 from concord.tables import (
     CLIPS,
     COMPANION_FILES,
     EMBEDDINGS,
+    LABELS,
     MEDIA,
     PLAN,
     RETRIEVAL,
@@ -54,22 +56,24 @@ class Results:
         """Rows of CLIPS: every file found and every prompt without a clip."""
         return read_table(self.layout.clips(collection), CLIPS)
 
+    def labels(self, collection: str) -> dict[str, dict[str, str | None]]:
+        """Label and group by clip_id, of the clips that have any."""
+        rows = read_table(self.layout.labels(collection), LABELS).to_pylist()
+        return {row.pop("clip_id"): row for row in rows}
+
     def files(self, collection: str, modality: Modality) -> dict[str, str]:
         """Absolute path of the file that a modality of each processed clip is read from.
 
         By clip_id. It is the clip's own file, or the sound, image, depth map, ... beside it; clips
         without an image, depth map, ... are not there.
         """
-        folder = self.config.results / "clips" / collection / "plan"
         if modality in COMPANIONS:
-            tables = [read_table(t, COMPANION_FILES) for t in self.layout.companions(collection)]
-            rows = [row for table in tables for row in table.to_pylist()]
-            return {
-                r["clip_id"]: r["path"] for r in rows if r["modality"] == modality and r["path"]
-            }
+            beside = self.layout.companions(collection, modality)
+            rows = [row for path in beside for row in read_table(path, COMPANION_FILES).to_pylist()]
+            return {row["clip_id"]: row["path"] for row in rows if row["path"]}
         found: dict[str, str] = {}
-        for shard in shards(self.config, collection):
-            for row in read_table(folder / f"{shard}.parquet", PLAN).to_pylist():
+        for path in self.layout.plans(collection):
+            for row in read_table(path, PLAN).to_pylist():
                 sound = row["audio_path"] if modality == "audio" else None
                 found[row["clip_id"]] = sound or row["path"]
         return found
@@ -122,16 +126,17 @@ class Results:
         files = self.layout.embeddings(model, modality, collection)
         return read_metadata(files[0]) if files else {}
 
-    def scored(self) -> list[Scored]:
-        """Every score table that the configuration asks for: by task, model, collection."""
+    def scored(self, tasks: Collection[str] = TASK_NAMES) -> list[Scored]:
+        """Every score table of these tasks that was asked for: by task, model, collection."""
         models = (SIGNAL, *self.config.models)
         wanted = [
             (task, model, collection)
             for collection in self.config.collections
             for task, model in self.layout.scored(collection)
+            if task in tasks
         ]
-        tasks = list(map(str, self.config.tasks))
-        wanted.sort(key=lambda found: (tasks.index(found[0]), models.index(found[1])))
+        order = list(map(str, self.config.tasks))
+        wanted.sort(key=lambda found: (order.index(found[0]), models.index(found[1])))
         return [self.score(*found) for found in wanted]
 
     def score(self, task: str, model: str, collection: str) -> Scored:

@@ -4,6 +4,6 @@ They are parameters of the rules, so that changed code runs again.
 """
 
 TABLES_VERSION = 2
-EXPORTS_VERSION = 2
+EXPORTS_VERSION = 3
 PROJECTIONS_VERSION = 1
 REPORT_VERSION = 2

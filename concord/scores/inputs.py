@@ -1,7 +1,8 @@
 """Whether inputs that a model took for one and the same differ at all."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,25 @@ from concord.tables import COMPANION_FILES, MEDIA, read_table
 
 DIGITAL_SILENCE_DB = -90.0
 """A sound whose largest sample is at or below this holds zeros alone."""
+_SILENT = "silent"
 _COLUMNS = ["clip_id", "path", "audio_path", "proxy", "wave", "max_volume_db"]
 
 
 def different_inputs(
     groups: Sequence[list[str]], modality: Modality, tables: Sequence[Path]
-) -> list[list[str]]:
-    """Those groups of ids whose inputs are not all the same, as far as known.
+) -> list[list[list[str]]]:
+    """The ids of each group by input, the commonest first; only groups of several inputs.
 
-    Texts have one id each, so they always differ. Clips are the same if their original files, or
-    the proxies or waves made of them, are the same byte by byte, or if they hold digital silence.
-    `tables` are the MEDIA or COMPANION_FILES tables of the ids.
+    Texts have one id each, so they always differ. Clips are the same as far as known if their
+    original files, or the proxies or waves made of them, are the same byte by byte, or if they hold
+    digital silence. `tables` are the MEDIA or COMPANION_FILES tables of the ids.
     """
     if modality == "text" or not groups:
-        return list(groups)
+        return [[[name] for name in group] for group in groups]
     wanted = pa.array([name for group in groups for name in group], pa.string())
     rows = {row["clip_id"]: row for row in _rows(wanted, modality, tables)}
-    return [
-        group
-        for group in groups
-        if not _same([rows[name] for name in group if name in rows], modality, len(group))
-    ]
+    classes = [_classes(group, rows, modality) for group in groups]
+    return [found for found in classes if len(found) > 1]
 
 
 def _rows(wanted: pa.Array, modality: Modality, tables: Sequence[Path]) -> list[dict[str, Any]]:
@@ -41,7 +40,6 @@ def _rows(wanted: pa.Array, modality: Modality, tables: Sequence[Path]) -> list[
     for path in tables:
         if modality in COMPANIONS:
             table = read_table(path, COMPANION_FILES)
-            table = table.filter(pc.equal(table["modality"], modality))
         else:
             table = read_table(path, MEDIA, _COLUMNS)
         chosen = table.filter(pc.is_in(table["clip_id"], value_set=wanted))
@@ -49,31 +47,53 @@ def _rows(wanted: pa.Array, modality: Modality, tables: Sequence[Path]) -> list[
     return found
 
 
-def _same(rows: list[dict[str, Any]], modality: Modality, n: int) -> bool:
-    if len(rows) < n:
-        return False
-    if modality in COMPANIONS:
-        return _same_files([row["path"] for row in rows])
+def _classes(
+    group: Sequence[str], rows: Mapping[str, dict[str, Any]], modality: Modality
+) -> list[list[str]]:
+    """The ids of a group by input, those of the largest class first."""
+    classes = {name: [name] for name in group}
+    for keys in _keys([rows.get(name) for name in group], modality):
+        first: dict[str, str] = {}
+        for name, key in zip(group, keys, strict=True):
+            if key is None:
+                continue
+            own, other = classes[name], classes[first.setdefault(key, name)]
+            if own is not other:
+                other += own
+                classes |= dict.fromkeys(own, other)
+    distinct = {id(members): members for members in classes.values()}
+    return sorted(distinct.values(), key=len, reverse=True)
+
+
+def _keys(
+    rows: Sequence[dict[str, Any] | None], modality: Modality
+) -> Iterator[Sequence[str | None]]:
+    """What tells inputs apart, each way a list of keys [N]: equal keys, equal inputs."""
+    known = [row or {} for row in rows]
     if modality == "audio":
-        levels = [row["max_volume_db"] for row in rows]
-        if all(level is not None and level <= DIGITAL_SILENCE_DB for level in levels):
-            return True
-        originals = [row["audio_path"] or row["path"] for row in rows]
-        made = [row["wave"] and row["folder"] / "audio" / row["wave"] for row in rows]
-    else:
-        originals = [row["path"] for row in rows]
-        made = [row["proxy"] and row["folder"] / "video" / row["proxy"] for row in rows]
-    return _same_files(originals) or _same_files(made)
+        levels = [row.get("max_volume_db") for row in known]
+        yield [_SILENT if db is not None and db <= DIGITAL_SILENCE_DB else None for db in levels]
+        yield _contents([row.get("audio_path") or row.get("path") for row in known])
+        yield _contents([_made(row, "audio", "wave") for row in known])
+        return
+    yield _contents([row.get("path") for row in known])
+    if modality not in COMPANIONS:
+        yield _contents([_made(row, "video", "proxy") for row in known])
 
 
-def _same_files(files: Sequence[str | Path | None]) -> bool:
-    """Whether all files are there and hold the same bytes."""
-    paths = [Path(file) for file in files if file]
-    if len(paths) < len(files) or not all(path.is_file() for path in paths):
-        return False
-    if len({path.stat().st_size for path in paths}) > 1:
-        return False
-    return len(set(map(_digest, paths))) == 1
+def _made(row: Mapping[str, Any], folder: str, column: str) -> Path | None:
+    return row["folder"] / folder / row[column] if row.get(column) else None
+
+
+def _contents(files: Sequence[str | Path | None]) -> list[str | None]:
+    """Digests of the files [N]; None without one, or where no other is as large."""
+    paths = [Path(file) if file and Path(file).is_file() else None for file in files]
+    sizes = [path.stat().st_size if path else None for path in paths]
+    counts = Counter(sizes)
+    return [
+        _digest(path) if path and counts[size] > 1 else None
+        for path, size in zip(paths, sizes, strict=True)
+    ]
 
 
 def _digest(path: Path) -> str:

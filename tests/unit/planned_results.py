@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from concord.clips import companions, plan, shards, text_shards
+from concord.clips.files import is_image
 from concord.config import Config
 from concord.layout import Layout
 from concord.models.base import Modality
@@ -87,7 +88,10 @@ def _embed(
     rows, dim = [], 0
     for name, source in found.items():
         vector, row = source and vectors[source], {"id": name, "key": name, "views": 1}
-        if vector is None:
+        if modality != "image" and source and is_image(source):
+            reason = "still_image" if modality == "video" else "no_audio_stream"
+            row |= {"status": "skipped", "reason": reason}
+        elif vector is None:
             row |= {"status": "skipped", "reason": "missing"}
         elif isinstance(vector, Exception):
             row |= {"status": "failed", "reason": "unreadable", "detail": str(vector)}

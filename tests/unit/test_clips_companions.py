@@ -9,7 +9,7 @@ import pytest
 
 from concord.clips import companions, plan, problems, shards
 from concord.config import Config
-from concord.tables import CLIPS, COMPANION_FILES, PLAN, read_table, to_arrow
+from concord.tables import CLIPS, COMPANION_FILES, LABELS, read_table, to_arrow
 
 TASKS = ["depth_video", "image_text"]
 
@@ -36,11 +36,14 @@ def configure(folder: Path, tasks: list[str] = TASKS, **collection: Any) -> Conf
 def rows(config: Config) -> list[dict[str, Any]]:
     """COMPANION_FILES of all shards."""
     folder = config.results / "clips/c/companions"
-    planned = shards(config, "c") if companions(config, "c") else []
-    assert sorted(path.stem for path in folder.glob("*")) == planned
+    planned = [f"{m}/{shard}" for m in companions(config, "c") for shard in shards(config, "c")]
+    written = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.parquet"))
+    assert sorted(map(str, written)) == sorted(planned)
     found = []
-    for shard in planned:
-        found += read_table(folder / f"{shard}.parquet", COMPANION_FILES).to_pylist()
+    for name in planned:
+        part = read_table(folder / f"{name}.parquet", COMPANION_FILES).to_pylist()
+        assert {row["modality"] for row in part} == {name.partition("/")[0]}
+        found += part
     to_arrow(COMPANION_FILES, found)
     return found
 
@@ -54,9 +57,28 @@ def files(config: Config, modality: str) -> dict[str, str | None]:
     }
 
 
+def labels(config: Config) -> dict[str, tuple[str | None, str | None]]:
+    """Label and group of the clips that have any."""
+    table = read_table(config.results / "clips/c/labels.parquet", LABELS)
+    return {row["clip_id"]: (row["label"], row["group"]) for row in table.to_pylist()}
+
+
 def clips(config: Config) -> dict[str, dict[str, Any]]:
     table = read_table(config.results / "clips/c/clips.parquet", CLIPS)
     return {row["clip_id"]: row for row in table.to_pylist()}
+
+
+def replanned(config: Config) -> set[str]:
+    """The plan files that planning writes, replaces or removes."""
+    folder = config.results / "clips/c"
+
+    def times() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+    before = times()
+    plan(config)
+    changed = before.items() ^ times().items()
+    return {str(path.relative_to(folder)) for path, _ in changed}
 
 
 def test_a_folder_gives_every_clip_its_file_by_place_stem_or_index(tmp_path: Path) -> None:
@@ -112,6 +134,39 @@ def test_images_are_clips_only_where_a_task_compares_images(tmp_path: Path) -> N
     assert files(config, "image") == {"a.mp4": "no_image", "b.PNG": "b.PNG", "c.webp": "c.webp"}
 
 
+def test_an_image_beside_a_clip_of_the_same_stem_is_its_image(tmp_path: Path) -> None:
+    """As sounds are paired; what is left over is a clip only where no other clip has its stem."""
+    fill(
+        tmp_path / "clips", "0.mp4", "0.png", "0.jpg", "s.wav", "s.png", "v.mp4", "v.wav", "v.webp"
+    )
+    fill(
+        tmp_path / "clips", "t.mp4", "t.png", "t.PNG", "x.png", "sub/0.png", "n\u0303.mp4", "ñ.png"
+    )
+    plan(config := configure(tmp_path, ["image_text"]))
+    assert files(config, "image") == {
+        "0.mp4": "0.png",
+        "n\u0303.mp4": "ñ.png",
+        "s.wav": "s.png",
+        "sub/0.png": "0.png",
+        "t.mp4": "t.png",
+        "v.mp4": "v.webp",
+        "x.png": "x.png",
+    }
+    others = {n: (row["kind"], row["reason"]) for n, row in clips(config).items() if row["reason"]}
+    assert others == {"0.jpg": ("other", "duplicate"), "t.PNG": ("other", "duplicate")}
+    os.utime(tmp_path / "clips/s.png", ns=(1, 1))
+    assert len(changed := replanned(config)) == 1
+    assert changed.pop().startswith("companions/image/"), "the sound itself is as it was"
+
+
+def test_a_manifests_image_comes_before_one_beside_the_clip(tmp_path: Path) -> None:
+    fill(tmp_path, "a.mp4", "a.png", "other.png")
+    (tmp_path / "m.csv").write_text("path,image_path\na.mp4,other.png\na.png,\n")
+    plan(config := configure(tmp_path, ["image_text"], path=tmp_path / "m.csv"))
+    assert files(config, "image") == {"a.mp4": "other.png"}
+    assert clips(config)["a.png"]["reason"] == "duplicate"
+
+
 def test_for_features_images_beside_media_are_thumbnails(tmp_path: Path) -> None:
     fill(tmp_path / "clips", "a.png", "b.png")
     plan(config := configure(tmp_path, ["features"]))
@@ -153,30 +208,25 @@ def test_only_the_shard_of_a_changed_file_changes(tmp_path: Path) -> None:
     names = [f"{i}" for i in range(7)]
     fill(tmp_path / "clips", *(f"{name}.mp4" for name in names))
     fill(tmp_path / "depth", *(f"{name}.npy" for name in names))
-    config = configure(tmp_path, ["depth_video"], depth=tmp_path / "depth")
-
-    def replan() -> set[str]:
-        folder = config.results / "clips/c"
-        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-        plan(config)
-        after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-        changed = {
-            path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
-        }
-        return {str(path.relative_to(folder)) for path in changed}
-
-    assert len(replan()) > 5
-    assert replan() == set()
+    fill(tmp_path / "images", *(f"{name}.png" for name in names))
+    folders = {"depth": tmp_path / "depth", "image": tmp_path / "images"}
+    config = configure(tmp_path, **folders)
+    assert len(replanned(config)) > 5
+    assert replanned(config) == set()
     os.utime(tmp_path / "depth/4.npy", ns=(1, 1))
-    assert replan() == {"companions/0001.parquet"}
+    assert replanned(config) == {"companions/depth/0001.parquet"}, "no image changed"
     (tmp_path / "depth/6.npy").unlink()
-    assert replan() == {"companions/0002.parquet"}
+    assert replanned(config) == {"companions/depth/0002.parquet"}
     assert files(config, "depth")["6.mp4"] == "no_depth_file"
     os.utime(tmp_path / "clips/0.mp4", ns=(1, 1))
-    assert "companions/0000.parquet" not in replan(), "the clip changed, its depth map did not"
+    changed = replanned(config)
+    assert "plan/0000.parquet" in changed
+    assert not any("companions" in name for name in changed), "the clip changed, its files did not"
     (tmp_path / "clips/6.mp4").unlink()
-    assert "companions/0002.parquet" in replan()
+    assert "companions/depth/0002.parquet" in replanned(config)
     assert "6.mp4" not in files(config, "depth")
+    assert {"companions.json"} < replanned(configure(tmp_path, ["image_text"], **folders))
+    assert {row["modality"] for row in rows(config)} == {"image"}
 
 
 def test_a_limit_holds_for_companions_too(tmp_path: Path) -> None:
@@ -200,12 +250,10 @@ def test_each_folder_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_labels_and_groups_come_from_the_folder_or_the_manifest(tmp_path: Path) -> None:
     fill(tmp_path / "clips", "run/a.mp4", "jump/b.mp4", "notes.txt", "c.mp4")
     plan(config := configure(tmp_path, label="parent"))
-    labels = {name: (row["label"], row["group"]) for name, row in clips(config).items()}
-    assert labels == {
+    assert labels(config) == {
         "run/a.mp4": ("run", None),
         "jump/b.mp4": ("jump", None),
         "c.mp4": ("clips", None),
-        "notes.txt": (None, None),
     }
     manifest = tmp_path / "m.jsonl"
     lines: list[dict[str, Any]] = [
@@ -215,21 +263,20 @@ def test_labels_and_groups_come_from_the_folder_or_the_manifest(tmp_path: Path) 
     ]
     manifest.write_text("\n".join(map(json.dumps, lines)))
     plan(config := configure(tmp_path, path=manifest, label="class", group="parent"))
-    labels = {name: (row["label"], row["group"]) for name, row in clips(config).items()}
-    assert labels == {
+    assert labels(config) == {
         "clips/run/a.mp4": ("3", "run"),
         "clips/jump/b.mp4": (None, "jump"),
         "clips/c.mp4": (None, "clips"),
     }
 
 
-def test_a_label_changes_no_plan_of_a_shard(tmp_path: Path) -> None:
-    fill(tmp_path / "clips", "a.mp4")
+def test_a_label_changes_the_table_of_labels_alone(tmp_path: Path) -> None:
+    fill(tmp_path / "clips", "a.mp4", "b.mp4")
     plan(config := configure(tmp_path))
-    path = config.results / "clips/c/plan/0000.parquet"
-    before = (path.stat().st_mtime_ns, read_table(path, PLAN))
-    plan(configure(tmp_path, label="parent"))
-    assert (path.stat().st_mtime_ns, read_table(path, PLAN)) == before
+    assert labels(config) == {}
+    assert replanned(configure(tmp_path, label="parent")) == {"labels.parquet"}
+    assert replanned(configure(tmp_path, label="parent", group="parent")) == {"labels.parquet"}
+    assert labels(config) == dict.fromkeys(["a.mp4", "b.mp4"], ("clips", "clips"))
 
 
 @pytest.mark.parametrize(

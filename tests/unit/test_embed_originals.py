@@ -144,7 +144,6 @@ def test_files_beside_the_clips_have_a_row_for_every_clip(tmp_path: Path) -> Non
     skipped = {"status": "skipped", "reason": "no_depth_file"}
     files = [
         {"clip_id": "a", "modality": "depth", "path": str(tmp_path / "depth"), "status": "ok"},
-        {"clip_id": "a", "modality": "imu", "path": str(tmp_path / "bad"), "status": "ok"},
         {"clip_id": "b", "modality": "depth", **skipped},
         {"clip_id": "c", "modality": "depth", "path": str(tmp_path / "bad"), "status": "ok"},
     ]

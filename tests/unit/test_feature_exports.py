@@ -178,3 +178,27 @@ def test_a_collection_without_one_good_clip_has_empty_features(tmp_path: Path) -
     assert pq.read_table(folder_of(config) / "features.parquet").num_rows == 0
     facts = json.loads((folder_of(config) / "features.json").read_text())
     assert (facts["min"], facts["left_out"]) == (None, 1)
+
+
+def test_vectors_without_direction_are_failures(tmp_path: Path) -> None:
+    """As scores and probes have it."""
+    (tmp_path / "videos").mkdir()
+    vectors = {}
+    for name, value in {"a.mp4": 1.0, "b.mp4": 0.0, "c.mp4": np.nan}.items():
+        (tmp_path / "videos" / name).write_bytes(b"video")
+        vectors[str(tmp_path / "videos" / name)] = np.full(DIM, value, np.float32)
+    config = configure(tmp_path, collections={"mine": str(tmp_path / "videos")}, tasks=["features"])
+    make_planned(config, vectors)
+    export(config)
+    folder = folder_of(config)
+    np.testing.assert_array_equal(np.load(folder / "features.npy"), np.ones((1, DIM)))
+    with (folder / "failures.csv").open(encoding="utf-8", newline="") as file:
+        found = [(Path(r["path"]).name, r["status"], r["reason"], r["detail"])
+                 for r in csv.DictReader(file)]  # fmt: skip
+    assert found == [
+        ("b.mp4", "failed", "not_finite", "the embedding has norm 0.0"),
+        ("c.mp4", "failed", "not_finite", "the embedding has norm nan"),
+    ]
+    facts = json.loads((folder / "features.json").read_text())
+    assert (facts["shape"], facts["finite"], facts["left_out"]) == ([1, DIM], True, 2)
+    assert facts["reasons"] == {"not_finite": 2}

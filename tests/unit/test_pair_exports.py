@@ -105,3 +105,25 @@ def test_images_that_are_clips_themselves(tmp_path: Path) -> None:
 def test_sounds_are_the_rows_of_av_consistency() -> None:
     assert sides("av_consistency") == ("audio", "video")
     assert sides("image_video") == ("image", "video")
+
+
+def test_an_image_that_is_a_clip_is_counted_as_an_image_alone(tmp_path: Path) -> None:
+    """It has neither a moving picture nor a sound."""
+    vectors = {}
+    for seed, name in enumerate(("a.mp4", "a.png", "b.png")):
+        (tmp_path / "mixed").mkdir(exist_ok=True)
+        (tmp_path / "mixed" / name).write_bytes(b"media")
+        values = np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
+        vectors[str(tmp_path / "mixed" / name)] = values
+    config = configure(
+        tmp_path,
+        entry="imagebind",
+        collections={"c": str(tmp_path / "mixed")},
+        tasks=["image_video", "audio_image", "features"],
+    )
+    make_planned(config, vectors)
+    export(config)
+    content = load(config, "image_video/c_image_video.json")
+    assert (content["image_count"], content["video_count"]) == (2, 1)
+    content = load(config, "audio_image/c_audio_image.json")
+    assert (content["image_count"], content["audio_count"]) == (2, 1)

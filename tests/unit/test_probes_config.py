@@ -1,5 +1,6 @@
 """What the configuration's probes ask for, and what is wrong with it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from concord.errors import UserError
 from concord.layout import Layout
 from concord.load import load
 from concord.models.catalogue import spec
-from concord.scores.sources import ACROSS, scopes
+from concord.scores.sources import ACROSS, labelling, scopes, unlearned
 
 
 def config(folder: Path, **sections: Any) -> Config:
@@ -60,7 +61,7 @@ def test_collections_are_one_scope(tmp_path: Path) -> None:
 
 def test_everything_that_is_summed_up_rests_on_checks(tmp_path: Path) -> None:
     given = config(tmp_path, tasks=["av_consistency"])
-    files = layout(given).everything(given.collections)
+    files = layout(given).everything()
     checks = {path.relative_to(tmp_path / "results").as_posix() for path in files}
     for modality in ("video", "audio"):
         for name in given.collections:
@@ -83,3 +84,52 @@ def test_mistakes_are_named(tmp_path: Path, probes: dict[str, Any], problem: str
     with pytest.raises(UserError, match=problem) as caught:
         config(tmp_path, probes=probes)
     assert len(caught.value.args) == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "note"),
+    [
+        ({"collections": {"real": {"path": "real"}}}, "no collection has the key label"),
+        ({}, "collections.real.label: .*parent.* one folder, sub"),
+        ({"probes": {"labels": {"fake": ["kling", "sora"]}}}, "all clips have the label fake"),
+        (
+            {"collections": {"real": {"path": "real"}}, "probes": {"labels": "collection"}},
+            "all clips have the label real",
+        ),
+        (
+            {
+                "collections": {"a": {"path": "kling", "group": "parent"}, "b": {"path": "sora"}},
+                "probes": {"labels": "collection"},
+            },
+            "a has groups, b has none",
+        ),
+        (
+            {
+                "collections": {"a": {"path": "kling", "group": "parent"}, "b": {"path": "sora"}},
+                "probes": {"labels": "collection", "split": "stratified"},
+            },
+            "stratified splits the groups of a",
+        ),
+    ],
+)
+def test_what_cannot_be_learned_is_told_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], note: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (found,) = unlearned(config(tmp_path, **sections))
+    assert re.search(note, found)
+    assert not [*unlearned(config(tmp_path, **sections, tasks=["av_consistency"]))]
+
+
+def test_nothing_is_said_of_probes_that_can_learn(tmp_path: Path) -> None:
+    (tmp_path / "real" / "more").mkdir(parents=True)
+    (tmp_path / "real" / "more" / "1.mp4").touch()
+    assert not [*unlearned(config(tmp_path))]
+    assert not [*unlearned(config(tmp_path, probes={"classifiers": []}))]
+
+
+def test_where_labels_come_from(tmp_path: Path) -> None:
+    given = config(tmp_path)
+    assert labelling(given, "real") == {
+        "real": {"label": None, "label_key": "parent", "group_key": None}
+    }

@@ -9,8 +9,9 @@ from report_features import project_all
 from report_results import BROKEN, SILENT, make_results
 
 from concord.config import Config
+from concord.feature_tables import PROJECTIONS
 from concord.report.projections import Projection, directions, project, sample
-from concord.tables import PROJECTIONS, read_metadata, read_table
+from concord.tables import read_metadata, read_table
 
 METHODS = ["pca", "tsne", "umap"]
 LABELS = np.arange(90) % 3

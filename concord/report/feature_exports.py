@@ -68,21 +68,27 @@ def _gather(results: Results, model: str, modality: Modality, collection: str) -
     files = results.files(collection, modality)
     rows = [row for row in results.clips(collection).to_pylist() if row["clip_id"] is not None]
     own = {row["clip_id"]: row["path"] for row in rows}
-    labels = {row["clip_id"]: row["label"] for row in rows}
+    labels = results.labels(collection)
     ids, matrix = results.vectors(model, modality, collection)
-    order = sorted(range(len(ids)), key=lambda i: files[ids[i]])
+    norms = np.linalg.norm(matrix.astype(np.float64), axis=1)
+    usable = np.isfinite(norms) & (norms > 0)
+    order = sorted(np.flatnonzero(usable).tolist(), key=lambda i: files[ids[i]])
     left_out = [{name: row[name] for name in _FAILURE} for row in rows if row["status"] != "ok"]
     columns = ["id", "status", "reason", "detail"]
     for row in results.embeddings(model, modality, collection, columns).to_pylist():
         if row["status"] != "ok":
             path = files.get(row["id"], own.get(row["id"]))
             left_out.append({name: row.get(name, path) for name in _FAILURE})
+    for i in np.flatnonzero(~usable):
+        detail = f"the embedding has norm {norms[i]}"
+        found = (files[ids[i]], "failed", "not_finite", detail)
+        left_out.append(dict(zip(_FAILURE, found, strict=True)))
     return Features(
         modality,
         matrix[np.array(order, np.intp)],
         [ids[i] for i in order],
         [files[ids[i]] for i in order],
-        [labels[ids[i]] for i in order],
+        [labels.get(ids[i], {}).get("label") for i in order],
         sorted(left_out, key=lambda row: str(row["path"])),
     )
 

@@ -54,7 +54,7 @@ def read_manifest(
         columns |= _beside(records, modality, folder, files, problems)
     if problems:
         raise UserError(*shown(problems))
-    columns |= {key: list(map(_text, records.columns[name])) for key, name in labels.items()}
+    columns |= {key: _texts(records, name) for key, name in labels.items()}
     return _table(files, paths, prefix, columns)
 
 
@@ -109,9 +109,29 @@ def _stamp(path: str) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
+def _texts(records: Records, column: str) -> list[str | None]:
+    """A column of labels as text, null where there is none.
+
+    Whole numbers are the same with and without a fraction, as pandas writes those of a column with
+    gaps. Raises UserError with the rows that hold neither text nor a number.
+    """
+    values = records.columns[column]
+    problems = [
+        f"{records.where(row)}: {column}: expected text or a number, found {value!r}"
+        for row, value in enumerate(values)
+        if isinstance(value, list | dict)
+    ]
+    if problems:
+        raise UserError(*shown(problems))
+    return [_text(value) for value in values]
+
+
 def _text(value: Any) -> str | None:
-    """A label as text; null where the manifest has none."""
-    return None if value in (None, "") else str(value)
+    if value is None or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() or None
 
 
 def _target(

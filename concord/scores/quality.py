@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +210,8 @@ def _duplicates(
         groups.setdefault(digest, []).append(name)
     alike = different_inputs(list(groups.values()), modality, origins)
     return _counted(
-        alike,
-        sum(map(len, alike)),
+        [[name for members in zip_longest(*found) for name in members if name] for found in alike],
+        sum(len(members) for found in alike for members in found[1:]),
         tally.n,
         quality["duplicates"],
         "equal the vector of a different input",

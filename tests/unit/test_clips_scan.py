@@ -5,6 +5,7 @@ import os
 import unicodedata
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -204,3 +205,28 @@ def test_mistakes_in_a_manifest_name_their_line(tmp_path: Path, text: str, expec
     with pytest.raises(UserError) as error:
         found(manifest)
     assert expected in str(error.value)
+
+
+def labelled(path: Path, *values: object) -> list[str | None]:
+    """The labels of clips whose manifest holds these values, as pandas writes it or as JSONL."""
+    rows = [{"path": f"{i}.mp4", "kind": value} for i, value in enumerate(values)]
+    if path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return [row["label"] for row in found(path, label="kind").values()]
+
+
+def test_labels_are_the_same_however_they_are_written(tmp_path: Path) -> None:
+    nan = float("nan")
+    assert labelled(tmp_path / "gap.parquet", 1, 2, nan) == ["1", "2", None]
+    assert labelled(tmp_path / "text.parquet", "a", " a ", "", None) == ["a", "a", None, None]
+    assert labelled(tmp_path / "a.jsonl", 1, 1.0, "1", 1.5, None, 0) == [
+        "1", "1", "1", "1.5", None, "0"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [["x"], {"x": 1}])
+def test_a_label_that_is_a_list_is_refused(tmp_path: Path, value: object) -> None:
+    with pytest.raises(UserError, match=r"a.jsonl, line 2: kind: expected text or a number"):
+        labelled(tmp_path / "a.jsonl", "a", value)

@@ -238,9 +238,9 @@ A file belongs to the clip of the same place and stem, else of the same index in
 (`sample_0001.mp4`, `depth_0001.png`), else of the same stem or index anywhere if only one clip has
 it; a manifest names it in a column `image_path`, `depth_path`, `thermal_path` or `imu_path`.
 Images are pictures of the usual kinds; depth maps and thermal images are pictures or .npy files
-[H, W]; motion is .npy [6, samples]. Images among the clips become clips where a task compares
-images and no folder `image` is set; for `features` alone, only in folders without videos and
-sounds.
+[H, W]; motion is .npy [6, samples]. Where a task compares images and no folder `image` is set,
+an image among the clips is that of the video or sound of the same stem or index in its folder, else
+a clip of its own; for `features` alone, images are clips only in folders without videos and sounds.
 
 """
 

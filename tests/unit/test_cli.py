@@ -132,6 +132,8 @@ def test_check_is_content_and_notes_what_may_surprise(folder: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "no problems" in result.stdout
     assert "trial run" in result.stdout
+    configure(tasks=["features"], models=["mini"])
+    assert "no collection has the key label" in call("check").stdout.replace("\n", " ")
 
 
 def test_the_shipped_configuration_is_fine_before_the_demo_is_made(folder: Path) -> None:

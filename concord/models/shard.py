@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from concord.progress import Progress
 from concord.protocol import protocol_id
 from concord.resume import Resume, Row
 from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, read_table
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "av",
@@ -215,13 +218,15 @@ class _Job:
             fetch(self.spec)
         with lease(self.means.device, f"models.{name}.device") as device:
             embedder = self.family.load(self.spec, device)
-            known = self._note(embedder, describe(device), precision(self.spec.precision, device))
-            proven = known and self.succeeded
+            computing = self._computing(embedder, device)
+            proven = self.succeeded and computing in self.computed
             batches = Batches(embedder, name, self.modality, size, proven=proven)
             progress = Progress(f"{name} {self.modality}", len(tasks))
             pairs, held = zip(tasks, inputs, strict=True), list[Row]()
             while chunk := list(islice(pairs, size)):
                 held += self._rows(batches, chunk)
+                if batches.works:
+                    self._remember(computing)
                 if not batches.undecided:
                     resume.add(*held)
                     held.clear()
@@ -254,38 +259,48 @@ class _Job:
                 rows.append(_row(task, next(results), views, next(notes)))
         return rows
 
-    def _note(self, embedder: Embedder, device: str, kind: str) -> bool:
-        """Remember what computes the rows of this run; whether rows that are kept had the same.
+    def _computing(self, embedder: Embedder, device: "torch.device") -> dict[str, Any]:
+        """What computes the rows of this run.
 
-        Raises UserError if a hub gives other weights now than for the rows that are kept, or if
-        `precision: auto` means another one here.
+        Raises UserError if that of the rows that are kept gives other numbers: if a hub has other
+        weights or settings now, or if `precision: auto` means another one here.
         """
         now = {
-            "device": device,
-            "precision": kind,
+            "device": describe(device),
+            "precision": precision(self.spec.precision, device),
             "weights_sha256": getattr(embedder, "weights_sha256", self.spec.sha256),
             "packages": _versions(),
+            **getattr(embedder, "provenance", {}),
         }
+        model = f"models.{self.spec.name}"
         for before in self.computed:
             if before["weights_sha256"] != now["weights_sha256"]:
                 raise UserError(
-                    f"models.{self.spec.name}: the weights have changed from sha256 "
-                    f"{before['weights_sha256']} to {now['weights_sha256']} since part of "
-                    f"{self.output} was computed; set models.{self.spec.name}.sha256 to the "
-                    "second to compute everything with it"
+                    f"{model}: the weights have changed from sha256 {before['weights_sha256']} to "
+                    f"{now['weights_sha256']} since part of {self.output} was computed; set "
+                    f"{model}.sha256 to the second to compute everything with it"
                 )
-            if before["precision"] != kind:
+            if before.get("config_sha256") != now.get("config_sha256"):
                 raise UserError(
-                    f"models.{self.spec.name}.precision: part of {self.output} was computed in "
-                    f"{before['precision']}, and `auto` is {kind} on this device; set it to "
-                    f"{before['precision']} or {kind} to compute everything in that, or run again "
-                    "on a machine as before"
+                    f"{model}: the hub's settings of the network have changed since part of "
+                    f"{self.output} was computed; set {model}.checkpoint to a copy of the one you "
+                    f"want, or name its revision in {model}.pretrained "
+                    "(organisation/name@revision)"
                 )
-        known = now in self.computed
-        if not known:
-            self.computed.append(now)
-        write_text(self.note, json.dumps(self.computed))  # before the first row, for a killed job
-        return known
+            if before["precision"] != now["precision"]:
+                raise UserError(
+                    f"{model}.precision: part of {self.output} was computed in "
+                    f"{before['precision']}, and `auto` is {now['precision']} on this device; set "
+                    f"it to {before['precision']} or {now['precision']} to compute everything in "
+                    "that, or run again on a machine as before"
+                )
+        return now
+
+    def _remember(self, computing: dict[str, Any]) -> None:
+        """Keep what computes rows, before the first of them, for a job that may be killed."""
+        if computing not in self.computed:
+            self.computed.append(computing)
+            write_text(self.note, json.dumps(self.computed))
 
 
 def _row(task: Task, result: np.ndarray | Failure, views: int | None, note: str | None) -> Row:

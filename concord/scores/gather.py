@@ -25,6 +25,20 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _BATCH = 10_000
+_UNDECLARED = {
+    "weights_sha256": ("weights", "set models.{}.sha256 to the one you want and run again"),
+    "config_sha256": (
+        "configuration",
+        "set models.{0}.checkpoint to a copy of the one you want, or name its revision in "
+        "models.{0}.pretrained (organisation/name@revision), and run again",
+    ),
+    "precision": (
+        "precision",
+        "set models.{}.precision to the one you want and run again, or delete the folders of the "
+        "outdated files and run again where the others were computed",
+    ),
+}
+"""What a hub or a device may decide, by its key in a file's note, with advice where it differs."""
 _SOUND = ["audio_status", "audio_reason", "mean_volume_db", "max_volume_db", "silent_fraction"]
 
 
@@ -211,50 +225,22 @@ def what_computed(embeddings: Sequence[Embeddings]) -> list[Mapping[str, Any]]:
     return list({protocol_id(entry): entry for entry in found}.values())
 
 
-def check_same_weights(embeddings: Sequence[Embeddings]) -> str | None:
-    """The digest of the weights behind all embeddings, where their protocol does not name it.
+def undeclared(embeddings: Sequence[Embeddings]) -> dict[str, str]:
+    """What decided all embeddings beside their protocol: keys of _UNDECLARED that it leaves open.
 
-    Raises UserError when shards or modalities were computed with different weights.
+    Raises UserError when shards or modalities differ in one, declared or not.
     """
-    advice = f"set models.{_models(embeddings)}.sha256 to the one you want and run again"
-    weights = _agree(_computed(embeddings, "weights_sha256"), "weights", advice)
-    named = any(protocol.get("weights_sha256") for protocol in _protocols(embeddings))
-    return None if named else weights
-
-
-def check_same_precision(embeddings: Sequence[Embeddings]) -> str | None:
-    """The precision in which all embeddings were computed, where their protocol says `auto`.
-
-    It depends on the device then. Raises UserError when shards or modalities differ.
-    """
-    if not any(protocol.get("precision") == "auto" for protocol in _protocols(embeddings)):
-        return None
-    advice = (
-        f"set models.{_models(embeddings)}.precision to the one you want and run again, or delete "
-        "the folders of the outdated files and run again where the others were computed"
-    )
-    return _agree(_computed(embeddings, "precision"), "precision", advice)
-
-
-def _computed(embeddings: Sequence[Embeddings], key: str) -> list[tuple[Path, str]]:
-    """What the files say of a key of what computed them; a file may say several things."""
-    notes = ((path, note) for e in embeddings for path, note in e.notes.items())
-    return [
-        (path, entry[key])
-        for path, note in notes
-        for entry in note.get("computed", ())
-        if entry.get(key)
-    ]
-
-
-def _protocols(embeddings: Sequence[Embeddings]) -> list[Mapping[str, Any]]:
-    return [note.get("protocol", {}) for e in embeddings for note in e.notes.values()]
-
-
-def _models(embeddings: Sequence[Embeddings]) -> str:
-    return "/".join(
-        sorted({str(note.get("model")) for e in embeddings for note in e.notes.values()})
-    )
+    notes = [(path, note) for e in embeddings for path, note in e.notes.items()]
+    models = "/".join(sorted({str(note.get("model")) for _, note in notes}))
+    found: dict[str, str] = {}
+    for key, (what, advice) in _UNDECLARED.items():
+        entries = [(path, entry) for path, note in notes for entry in note.get("computed", ())]
+        used = [(path, entry[key]) for path, entry in entries if entry.get(key)]
+        value = _agree(used, what, advice.format(models))
+        declared = {note.get("protocol", {}).get(key) for _, note in notes} - {None, "auto"}
+        if value and not declared:
+            found[key] = value
+    return found
 
 
 def _read_vectors(paths: Sequence[Path], n: int) -> npt.NDArray[np.float32]:

@@ -9,10 +9,9 @@ from concord.protocol import protocol_id
 from concord.scores.gather import (
     Embeddings,
     check_same_model,
-    check_same_precision,
-    check_same_weights,
     read_clips,
     read_embeddings,
+    undeclared,
     what_computed,
 )
 from concord.scores.retrieval import retrieval_table
@@ -74,15 +73,12 @@ def score_protocol(
 ) -> dict[str, Any]:
     """What decides a task's scores: embeddings by modality, and the gate where there is sound.
 
-    Raises UserError when the embeddings come from different weights or in different precisions.
+    Raises UserError when the embeddings come from different weights, settings or precisions.
     """
-    weights = check_same_weights(list(data.values()))
-    precision = check_same_precision(list(data.values()))
     return {
         "task": task,
         "version": task_info(task).version,
         "embeddings": {modality: found.protocol_id for modality, found in data.items()},
-        **({"weights_sha256": weights} if weights else {}),
-        **({"precision": precision} if precision else {}),
+        **undeclared(list(data.values())),
         "audio": gate,
     }

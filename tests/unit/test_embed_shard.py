@@ -277,6 +277,17 @@ def test_a_broken_clip_that_is_new_does_not_end_the_job(fake, tmp_path):
     assert rows["13"]["reason"] == "model_error"
 
 
+def test_clips_that_fit_another_device_prove_nothing_of_this_one(fake, tmp_path, monkeypatch):
+    output = tmp_path / "out.parquet"
+    run(clips(tmp_path, ["1", "2"]), output)
+    monkeypatch.setattr(shard, "describe", lambda device: "a small GPU")
+    fake.embedder = Fake(limit=0.5)
+    media = clips(tmp_path, ["1", "2", "3"])
+    for _ in ("first", "again"):
+        with pytest.raises(UserError, match="does not fit into the memory"):
+            run(media, output)
+
+
 def test_only_new_and_changed_clips_are_embedded(fake, tmp_path):
     output = tmp_path / "out.parquet"
     run(clips(tmp_path, ["1", "2", "none"]), output)
@@ -455,6 +466,16 @@ def test_readers_are_warm_before_a_clips_time_begins(fake, tmp_path, monkeypatch
 def test_a_reader_that_cannot_be_warmed_tells_with_its_first_clip():
     prepare(SimpleNamespace(warm=lambda: 1 / 0), None)
     prepare(read_name, None)
+
+
+def test_settings_that_changed_on_a_hub_are_not_mixed(fake, tmp_path):
+    output = tmp_path / "out.parquet"
+    fake.embedder.provenance = {"config_sha256": "a", "revision": "1"}
+    run(clips(tmp_path, ["1"]), output)
+    assert read_metadata(output)["computed"][0]["revision"] == "1"
+    fake.embedder.provenance = {"config_sha256": "b", "revision": "2"}
+    with pytest.raises(UserError, match=r"settings of the network have changed.*pretrained"):
+        run(clips(tmp_path, ["1", "2"]), output)
 
 
 def test_a_killed_job_remembers_its_weights(fake, tmp_path):

@@ -187,8 +187,9 @@ def test_shards_of_different_protocols_or_models_are_refused(
         collection.write("video_text")
 
 
-def computed(weights: str, precision: str = "fp32") -> Row:
-    return {"computed": [{"weights_sha256": weights, "precision": precision, "device": "cpu"}]}
+def computed(weights: str, precision: str = "fp32", **values: str) -> Row:
+    entry = {"weights_sha256": weights, "precision": precision, "device": "cpu", **values}
+    return {"computed": [entry]}
 
 
 @pytest.mark.parametrize("other", [("video", 1), ("text", 0)])
@@ -211,6 +212,16 @@ def test_weights_that_no_protocol_names_are_part_of_the_scores_protocol(
     assert read_metadata(collection.write("video_text"))["protocol"]["weights_sha256"] == "found"
     collection.note["video", 0] |= {"protocol": {"weights_sha256": "found"}}
     assert "weights_sha256" not in read_metadata(collection.write("video_text"))["protocol"]
+
+
+def test_settings_that_changed_on_a_hub_are_refused(collection: Collection) -> None:
+    collection.clip("a.mp4")
+    collection.note["video", 0] = computed("w", config_sha256="old")
+    protocol = read_metadata(collection.write("video_text"))["protocol"]
+    assert protocol["config_sha256"] == "old"
+    collection.note["text", 0] = computed("w", config_sha256="new")
+    with pytest.raises(UserError, match=r"one configuration.*models\.m\.pretrained"):
+        collection.write("video_text")
 
 
 AUTO = {"protocol": {"precision": "auto"}}
@@ -253,12 +264,12 @@ def test_what_auto_came_to_is_part_of_the_scores_protocol(collection: Collection
 def test_the_table_says_what_computed_its_embeddings(collection: Collection) -> None:
     collection.clip("a.mp4")
     collection.note = {
-        ("video", 0): computed("w", "bf16"),
+        ("video", 0): computed("w", device="NVIDIA A100"),
         ("video", 1): computed("w"),
         ("text", 0): computed("w"),
     }
     found = read_metadata(collection.write("video_text"))["computed"]
-    assert [entry["precision"] for entry in found] == ["bf16", "fp32"]
+    assert [entry["device"] for entry in found] == ["NVIDIA A100", "cpu"]
 
 
 def test_modalities_of_different_models_or_sizes_are_refused(collection: Collection) -> None:

@@ -1,6 +1,5 @@
 """The files of the plan, what changes them, and what is wrong with the inputs."""
 
-import json
 import os
 import random
 import subprocess
@@ -8,63 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from planned_clips import changed_plans, clips, configure, fill, members, stamps, write_prompts
 
 from concord.clips import plan, problems, shards, text_shards
 from concord.config import Config
 from concord.errors import UserError
 from concord.protocol import digest
-from concord.tables import CLIPS, PLAN, REASONS, TEXTS, read_table, to_arrow
-
-
-def fill(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-    return folder
-
-
-def configure(folder: Path, **options: object) -> Config:
-    """A configuration with the collection `c` in folder/clips."""
-    collection = {"path": folder / "clips"} | options.pop("collection", {})
-    options = {"results": folder / "results", "clips": {"shard_size": 3}} | options
-    return Config(collections={"c": collection}, **options)
-
-
-def write_prompts(folder: Path, *indices: int) -> Path:
-    rows = [{"index": i, "video_prompt": f"see {i}", "audio_prompt": f"hear {i}"} for i in indices]
-    path = folder / "prompts.json"
-    path.write_text(json.dumps(rows))
-    return path
-
-
-def clips(config: Config, name: str = "c") -> list[dict]:
-    rows = read_table(config.results / "clips" / name / "clips.parquet", CLIPS).to_pylist()
-    to_arrow(CLIPS, rows)
-    return rows
-
-
-def members(config: Config) -> dict[str, dict]:
-    """PLAN rows of all shards by clip_id, with their shard."""
-    folder = config.results / "clips/c/plan"
-    assert sorted(path.stem for path in folder.iterdir()) == shards(config, "c")
-    return {
-        row["clip_id"]: row | {"shard": shard}
-        for shard in shards(config, "c")
-        for row in read_table(folder / f"{shard}.parquet", PLAN).to_pylist()
-    }
-
-
-def stamps(config: Config) -> dict[str, int]:
-    files = [path for path in config.results.rglob("*") if path.is_file()]
-    return {str(path.relative_to(config.results)): path.stat().st_mtime_ns for path in files}
-
-
-def changed_plans(before: dict[str, int], after: dict[str, int]) -> set[str]:
-    return {
-        Path(name).stem
-        for name in before.keys() | after.keys()
-        if "/plan/" in name and before.get(name) != after.get(name)
-    }
+from concord.tables import REASONS, TEXTS, read_table
 
 
 def test_every_file_and_every_prompt_without_clip_has_a_row(tmp_path: Path) -> None:
@@ -182,92 +131,6 @@ def test_a_shard_without_clips_disappears(tmp_path: Path) -> None:
         (folder / f"{i}.mp4").unlink()
     assert plan(config) == {"c": ["0001"]}
     assert members(config).keys() == {"3.mp4", "4.mp4", "5.mp4"}
-
-
-def planned_texts(config: Config) -> set[str]:
-    folder = config.results / "prompts/prompts/plan"
-    return {row["text"] for path in folder.iterdir() for row in read_table(path, TEXTS).to_pylist()}
-
-
-def texts_of(*indices: int) -> set[str]:
-    return {f"{verb} {i}" for verb in ("see", "hear") for i in indices}
-
-
-def test_a_limit_takes_the_first_prompts_of_the_file_and_their_clips(tmp_path: Path) -> None:
-    fill(tmp_path / "clips", *(f"{i}.mp4" for i in (1, 2, 3, 5, 7, 10)), "notes.txt")
-    fill(tmp_path / "clips", "sample_5.mp4", "none.mp4")
-    path = write_prompts(tmp_path, 5, 10, 4, 1, 2)
-    config = configure(tmp_path, prompts=path, limit=3)
-    plan(config)
-    assert [(row["clip_id"], row["item"], row["reason"]) for row in clips(config)] == [
-        ("10.mp4", "10", None),
-        ("notes.txt", None, "not_media"),
-        ("sample_5.mp4", "5", None),
-        (None, "4", "no_clip"),
-    ]
-    assert members(config).keys() == {"10.mp4", "sample_5.mp4"}
-    assert planned_texts(config) == texts_of(5, 10, 4)
-
-
-def test_limited_collections_share_their_items_and_the_plan_of_texts(tmp_path: Path) -> None:
-    fill(tmp_path / "a", *(f"{i}.mp4" for i in range(8)))
-    fill(tmp_path / "b", *(f"{i}.mp4" for i in (2, 3, 9)))
-    write_prompts(tmp_path, *range(10))
-    config = Config(
-        collections={"a": tmp_path / "a", "b": tmp_path / "b"},
-        prompts=tmp_path / "prompts.json",
-        results=tmp_path / "results",
-        limit=4,
-    )
-    plan(config)
-    for name in ("a", "b"):
-        assert {row["item"] for row in clips(config, name)} == {"0", "1", "2", "3"}
-    assert planned_texts(config) == texts_of(*range(4))
-    before = stamps(config)
-    for name in ("b", "a"):
-        plan(config.model_copy(update={"collections": {name: config.collections[name]}}))
-    assert stamps(config) == before
-
-
-def test_every_text_of_the_rows_is_planned_under_a_limit(tmp_path: Path) -> None:
-    fill(tmp_path / "clips", *(f"{i}.mp4" for i in range(6)))
-    path = write_prompts(tmp_path, 7, 0, 8, 1, 2, 5, 9)
-    for skip in range(4):
-        config = configure(
-            tmp_path,
-            prompts=path,
-            limit=3,
-            media={"skip_count": skip},
-            results=tmp_path / f"{skip}",
-        )
-        plan(config)
-        rows = clips(config)
-        assert len(rows) == skip + 3
-        texts = {row[f"{part}_prompt"] for row in rows for part in ("video", "audio")}
-        assert texts - {None} <= planned_texts(config)
-
-
-def test_without_prompts_a_limit_takes_the_first_clips_as_people_count(tmp_path: Path) -> None:
-    fill(tmp_path / "clips", *(f"{i}.mp4" for i in range(1, 13)), "notes.txt")
-    (tmp_path / "clips/4.mp4").unlink()
-    (tmp_path / "clips/4.mp4").symlink_to("nowhere")
-    config = configure(tmp_path, limit=3, media={"skip_count": 1})
-    plan(config)
-    assert [(row["clip_id"], row["reason"]) for row in clips(config)] == [
-        ("1.mp4", "left_out"),
-        ("2.mp4", None),
-        ("3.mp4", None),
-        ("4.mp4", "missing"),
-        ("notes.txt", "not_media"),
-    ]
-
-
-def test_a_limit_that_leaves_no_clip_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path / "clips", "5.mp4", "notes.txt")
-    config = configure(tmp_path, prompts=write_prompts(tmp_path, 1, 2, 5), limit=2)
-    assert problems(config) == [
-        "collections.c: limit: none of the first 2 prompts has a clip here; raise the limit"
-    ]
 
 
 def test_items_of_clips_with_and_without_prompts_cannot_be_the_same(tmp_path: Path) -> None:
@@ -419,29 +282,3 @@ def test_a_collection_without_matches_is_rows_where_another_matches(tmp_path: Pa
     assert rows == {("other_9.mp4", "no_prompt"), (None, "no_clip")}
     alone = config.model_copy(update={"collections": {"bad": config.collections["bad"]}})
     assert any("none of its 1 clips matches a prompt" in problem for problem in problems(alone))
-
-
-def test_a_trial_does_not_cut_down_a_full_run(tmp_path: Path) -> None:
-    fill(tmp_path / "clips", "sample_1.mp4", "sample_2.mp4", "sample_3.mp4")
-    config = configure(tmp_path)
-    plan(config)
-    before = stamps(config)
-    with pytest.raises(UserError, match=r"limit: .* holds a run with 3 clips of c"):
-        plan(config.model_copy(update={"limit": 2}))
-    assert stamps(config) == before
-    trial = config.model_copy(update={"limit": 2, "results": tmp_path / "trial"})
-    plan(trial)
-    plan(trial.model_copy(update={"limit": None}))
-    assert len(members(trial)) == 3
-
-
-def test_a_trial_may_be_repeated_where_a_prompt_has_several_clips(tmp_path: Path) -> None:
-    fill(tmp_path / "clips", "a/dog.mp4", "b/dog.mp4", "cat.mp4")
-    path = tmp_path / "p.csv"
-    path.write_text("index,video_prompt,name\n1,a dog,dog\n2,a cat,cat\n")
-    config = configure(tmp_path, prompts={"p": {"path": path, "stem": "name"}}, limit=1)
-    for _ in range(2):
-        plan(config)
-        assert members(config).keys() == {"a/dog.mp4", "b/dog.mp4"}
-    (tmp_path / "clips/a/dog.mp4").unlink()
-    plan(config)

@@ -10,7 +10,7 @@ from concord.config import Config
 from concord.media.paths import unusual_by_shard
 from concord.models.base import COMPANIONS, MODALITIES, Modality, ModelSpec
 from concord.report.versions import PROJECTIONS_VERSION
-from concord.scores.sources import ACROSS, Source, scopes
+from concord.scores.sources import ACROSS, Source, labelling, scopes
 from concord.scores.tasks import PAIRS, applies, companion_pairs, needs, task_info
 from concord.scores.versions import PROBES_VERSION
 
@@ -147,11 +147,12 @@ class Layout:
         """All tables that a probe reads."""
         return _tables(self.probe_sources(model, modality, scope))
 
-    def probe_parameters(self, modality: Modality) -> dict[str, Any]:
+    def probe_parameters(self, modality: Modality, scope: str) -> dict[str, Any]:
         """What of the configuration decides a probe's numbers, beside its inputs."""
         return {
             "version": PROBES_VERSION,
             "probes": self.config.probes.model_dump(),
+            "labelling": labelling(self.config, scope),
             "statistics": self.config.statistics.model_dump(),
             "audio": self._gate(modality),
         }

@@ -132,6 +132,6 @@ rule probe_features:
         mem_mb=lambda w, input, attempt: (2000 + 10 * int(input.size_mb)) * attempt,
         runtime=lambda w, attempt: 240 * attempt,
     params:
-        protocol=lambda w: LAYOUT.probe_parameters(w.modality),
+        protocol=lambda w: LAYOUT.probe_parameters(w.modality, w.scope),
     script:
         "../scripts/probe_features.py"

@@ -17,6 +17,7 @@ from concord.layout import Layout
 from concord.models.base import Modality
 from concord.scores.labelled import read_labelled
 from concord.scores.sources import ACROSS, ALL_COLLECTIONS, Source
+from concord.scores.splits import sample
 from concord.tables import write_table
 
 Floats = npt.NDArray[np.float64]
@@ -63,7 +64,8 @@ def _scope(
     read, seed = read_labelled(sources, modality, config.audio.model_dump()), config.statistics.seed
     columns = {"collection": read.collection, "clip_id": read.clip_id, "label": read.label}
     clips = pd.DataFrame(columns).assign(row=read.row)[read.outcome.ok]
-    chosen = sample(clips, config.report.projected_clips, seed)
+    strata = [clips["collection"].to_numpy(), clips["label"].to_numpy()]
+    chosen = clips.iloc[sample(strata, config.report.projected_clips, seed)]
     shown, unit = directions(chosen, read.vectors[chosen["row"]].astype(float))
     found = project(unit, config.report.projections, seed)
     parts = [
@@ -78,21 +80,6 @@ def _scope(
         "methods": {method: made.note for method, made in found.items()},
     }
     return pd.concat(parts) if parts else shown[:0], note
-
-
-def sample(clips: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
-    """At most `limit` rows in their order, of each collection and label in proportion.
-
-    The rows are put in order by collection and label, at random within, and taken at equal
-    distances; the same seed takes the same rows.
-    """
-    if len(clips) <= limit:
-        return clips
-    chance = np.random.default_rng(seed).permutation(len(clips))
-    strata = clips.reset_index(drop=True).assign(chance=chance)
-    ordered = strata.sort_values(["collection", "label", "chance"]).index.to_numpy()
-    taken = ordered[np.linspace(0, len(ordered) - 1, limit).round().astype(int)]
-    return clips.iloc[np.sort(taken)]
 
 
 def directions(clips: pd.DataFrame, features: Floats) -> tuple[pd.DataFrame, Floats]:

@@ -113,5 +113,5 @@ def sample(strata: Sequence[Objects], limit: int, seed: int) -> Indices:
     if n <= limit:
         return np.arange(n)
     chance = np.random.default_rng(seed).permutation(n)
-    ordered = np.lexsort((chance, *(column.astype(str) for column in strata)))
+    ordered = np.lexsort((chance, *(column.astype(str) for column in reversed(strata))))
     return np.sort(ordered[np.linspace(0, n - 1, limit).round().astype(int)])

@@ -60,11 +60,15 @@ def test_a_pair_concerns_the_retrieval_of_models_that_know_it(tmp_path: Path) ->
 
 
 def test_the_limits_for_sound_concern_sound_alone(tmp_path: Path) -> None:
-    plain, strict = layout(tmp_path), layout(tmp_path, audio={"silence_db": -20})
-    for parameters in ("projection_parameters", "probe_parameters"):
+    probes = {"labels": "collection"}
+    plain, strict = (
+        layout(tmp_path, probes=probes, audio=audio) for audio in ({}, {"silence_db": -20})
+    )
+    for parameters, *scope in (("projection_parameters",), ("probe_parameters", ACROSS)):
+        mine, theirs = (getattr(found, parameters) for found in (plain, strict))
         for modality in ("video", "image"):
-            assert getattr(plain, parameters)(modality) == getattr(strict, parameters)(modality)
-        assert getattr(plain, parameters)("audio") != getattr(strict, parameters)("audio")
+            assert mine(modality, *scope) == theirs(modality, *scope)
+        assert mine("audio", *scope) != theirs("audio", *scope)
 
 
 def test_pictures_of_features_read_the_collections_of_the_mapping(tmp_path: Path) -> None:

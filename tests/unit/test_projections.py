@@ -10,7 +10,7 @@ from report_results import BROKEN, SILENT, make_results
 
 from concord.config import Config
 from concord.feature_tables import PROJECTIONS
-from concord.report.projections import Projection, directions, project, sample
+from concord.report.projections import Projection, directions, project
 from concord.tables import read_metadata, read_table
 
 METHODS = ["pca", "tsne", "umap"]
@@ -82,18 +82,6 @@ def test_few_clips_have_a_smaller_perplexity(features: np.ndarray) -> None:
 def test_equal_features_have_no_picture() -> None:
     found = project(np.full((20, 4), 0.5), METHODS, seed=0)
     assert {made.note["reason"] for made in found.values()} == {"all features are equal"}
-
-
-def test_a_sample_keeps_every_label_in_proportion() -> None:
-    clips = pd.DataFrame({"collection": "a", "label": ["x"] * 600 + ["y"] * 300 + ["z"] * 100})
-    clips["clip_id"] = [f"{i:04d}" for i in range(1000)]
-    taken = sample(clips, 100, seed=1)
-    assert len(taken) == taken["clip_id"].nunique() == 100
-    for label, count in {"x": 60, "y": 30, "z": 10}.items():
-        assert abs((taken["label"] == label).sum() - count) <= 1
-    assert taken.equals(sample(clips, 100, seed=1))
-    assert not taken.equals(sample(clips, 100, seed=2))
-    assert sample(clips, 1000, seed=1) is clips
 
 
 def test_directions_of_clips_and_their_labels() -> None:

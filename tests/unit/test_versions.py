@@ -110,8 +110,8 @@ HELD = [
         features.PROBES_VERSION,
         "concord/scores/versions.py",
         (
-            *sources("scores", "probes.py", "classification.py", "distributions.py", "labelled.py"),
-            *sources("scores", "splits.py"),
+            *sources("scores", "probes.py", "classification.py", "distributions.py"),
+            *sources("scores", "labelled.py", "splits.py"),
             *GATHERED,
         ),
     ),
@@ -136,13 +136,17 @@ HELD = [
         "report/exports",
         report.EXPORTS_VERSION,
         REPORT,
-        sources("report", "exports.py", "features.py", "pairs.py", "results.py"),
+        sources("report", "exports.py", "feature_exports.py", "pairs.py", "results.py"),
     ),
     Held(
         "report/projections",
         report.PROJECTIONS_VERSION,
         REPORT,
-        (*sources("report", "projections.py"), *sources("scores", "labelled.py"), *GATHERED),
+        (
+            *sources("report", "projections.py"),
+            *sources("scores", "labelled.py", "splits.py"),
+            *GATHERED,
+        ),
     ),
     Held(
         "report/page",

@@ -1,6 +1,7 @@
 """Pairs that the scripts did not know are written as those that they did."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from planned_results import MODEL, configure, make_planned
 from concord.config import Config
 from concord.report.exports import export
 from concord.report.pairs import sides
+from concord.report.results import Results
 
 DIM = 8
 CLIPS = ("sample_0001", "sample_0002", "sample_0003")
@@ -127,3 +129,18 @@ def test_an_image_that_is_a_clip_is_counted_as_an_image_alone(tmp_path: Path) ->
     assert (content["image_count"], content["video_count"]) == (2, 1)
     content = load(config, "audio_image/c_audio_image.json")
     assert (content["image_count"], content["audio_count"]) == (2, 1)
+
+
+def test_exports_read_what_the_workflow_says_they_read(config: Config, tmp_path: Path) -> None:
+    """Beside the lists of shards, which are read whenever the workflow is planned."""
+    lists = [*config.results.glob("clips/*/*.json"), *config.results.glob("prompts/*/*.json")]
+    for path in [*Results(config).layout.exported(), *lists]:
+        copy = tmp_path / path.relative_to(config.results)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    export(config.model_copy(update={"results": tmp_path}))
+
+    def written(results: Path) -> set[Path]:
+        return {path.relative_to(results) for path in (results / "exports").rglob("*")}
+
+    assert written(tmp_path) == written(config.results)

@@ -15,6 +15,11 @@ class UserError(Exception):
         return "\n".join(map(str, self.args))
 
 
+def shortened(error: BaseException | str, length: int = 300) -> str:
+    """The first `length` characters of an error, on one line."""
+    return " ".join(str(error).split())[:length]
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`; did you mean X?` for the option closest to `word`, or nothing if none is close."""
     names = {option.lower(): option for option in options}

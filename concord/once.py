@@ -29,6 +29,7 @@ from concord.scores.gather import (
     apply_embeddings,
     apply_media,
     read_embeddings,
+    what_computed,
 )
 from concord.scores.score import score_protocol
 from concord.scores.similarity import cosine
@@ -229,6 +230,12 @@ def specs(config: Config, given: Sequence[Given]) -> list[ModelSpec]:
     if problems:
         raise UserError(*problems)
     return found
+
+
+def weights_sha256(embedded: Mapping[Modality, Embedded]) -> str | None:
+    """The digest of the weights that embedded the inputs; None if there was nothing to embed."""
+    entries = what_computed([found.table for found in embedded.values()])
+    return next((entry["weights_sha256"] for entry in entries), None)
 
 
 def pairs(embedded: Mapping[Modality, Embedded], gate: Mapping[str, Any]) -> list[Pair]:

@@ -12,7 +12,7 @@ import typer
 from concord.commands.terminal import complain, print_table, say
 from concord.errors import UserError
 from concord.models.base import Modality, ModelSpec
-from concord.once import Given, Once, Pair, configured, faults, pairs, specs
+from concord.once import Given, Once, Pair, configured, faults, pairs, specs, weights_sha256
 
 
 def run(
@@ -37,7 +37,10 @@ def run(
         with redirect_stdout(typer.get_text_stream("stderr")):
             embedded = once.embed(spec)
             found = pairs(embedded, config.audio.model_dump())
-    (_print_json if as_json else _print)(spec, found)
+    if as_json:
+        _print_json(spec, found, weights_sha256(embedded) or spec.sha256)
+    else:
+        _print(spec, found)
     if problems := faults(embedded):
         complain(problems)
         raise typer.Exit(1)
@@ -60,10 +63,10 @@ def _print(spec: ModelSpec, found: Sequence[Pair]) -> None:
     say(f"\n{spec.name}: licence {spec.licence}{_restriction(spec)}")
 
 
-def _print_json(spec: ModelSpec, found: Sequence[Pair]) -> None:
+def _print_json(spec: ModelSpec, found: Sequence[Pair], sha256: str | None) -> None:
     content = {
         "model": spec.name,
-        "weights_sha256": spec.sha256,
+        "weights_sha256": sha256,
         "licence": spec.licence,
         "commercial_use": spec.commercial,
         "pairs": [

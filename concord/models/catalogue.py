@@ -21,6 +21,7 @@ FRAMES = 8
 TRIED = {
     "published": "published weights",
     "random": "random weights",
+    "small": "its architecture, small, random",
     "never": "NEVER RAN HERE",
 }
 """With what this project has run an entry, in words."""
@@ -39,7 +40,7 @@ class Entry:
     citation: str
     memory_mb: int
     verified: str
-    tried: Literal["published", "random", "never"] = "never"
+    tried: Literal["published", "random", "small", "never"] = "never"
     dim: int | None = None
     reads: Literal["proxies", "originals"] = "proxies"
     protocol: str | None = None
@@ -142,6 +143,7 @@ def spec(config: Config, name: str) -> ModelSpec:
             **entry.options,
             **_settings(weights if described else None, family),
         },
+        decides=family.decides,
     )
     return family.completed(found, entry, model.frames)
 
@@ -201,6 +203,12 @@ def default_of(protocol: NamedProtocol) -> str:
 def weights_source(entry: Entry) -> str:
     """Where an entry's weights come from, in words."""
     return FAMILIES[entry.backend].source(entry)
+
+
+def reads(entry: Entry) -> str:
+    """What an entry reads under its default protocol, in words."""
+    protocol = protocols()[entry.protocol] if entry.protocol else None
+    return (protocol and protocol.reads) or FAMILIES[entry.backend].reads(entry)
 
 
 @cache

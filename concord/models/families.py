@@ -5,11 +5,12 @@ Light to import: no torch, no open_clip. What a family does with its models is i
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concord.errors import UserError, did_you_mean
-from concord.models.base import ModelSpec
+from concord.errors import UserError, did_you_mean, shortened
+from concord.models.base import DECIDES, Modality, ModelSpec
 from concord.models.weights import weights_file
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Family:
 
     keys: frozenset[str] = PICTURE_KEYS
     """Of the configuration keys that not every family has: those that this one has."""
+    decides: Mapping[str, tuple[Modality, ...]] = DECIDES
+    """The modalities whose numbers an option decides, where it does not decide all."""
     published: str | None = None
     """The weights that are fetched where an entry and the configuration name none."""
     description: str | None = None
@@ -55,6 +58,10 @@ class Family:
         """The spec with what only the family knows; `frames` are the configuration's."""
         return spec
 
+    def reads(self, entry: "Entry") -> str:
+        """What an entry reads under its default protocol, in words."""
+        return entry.reads
+
     def source(self, entry: "Entry") -> str:
         """Where an entry's weights come from, in words."""
         if entry.checkpoint:
@@ -66,12 +73,19 @@ class OpenClip(Family):
     """Architectures of open_clip by name, or described by a file beside the weights."""
 
     keys = PICTURE_KEYS | {"architecture", "pretrained"}
+    decides: Mapping[str, tuple[Modality, ...]] = {
+        **DECIDES,
+        "frames_at": ("video",),
+        "resize": ("video", "image"),
+        "normalisation": ("video", "image"),
+        "aggregate": ("video", "image"),
+    }
     description = "open_clip_config.json"
 
     def dim(self, described: Path | None, architecture: str | None, name: str) -> int:
         """As the description or open_clip's own has it. Raises UserError without either."""
         if described:
-            return int(_json(described)["model_cfg"]["embed_dim"])
+            return _size(described, "model_cfg.embed_dim")
         if architecture is None:
             raise UserError(
                 f"models.{name}.architecture: needed for an open_clip model whose checkpoint has "
@@ -86,7 +100,7 @@ class OpenClip(Family):
                 f"models.{name}.architecture: open_clip has none named {architecture!r}"
                 f"{did_you_mean(architecture, known)} (`open_clip.list_models()` has all)"
             )
-        return int(_json(folder / f"{architecture}.json")["embed_dim"])
+        return _size(folder / f"{architecture}.json", "embed_dim")
 
     def source(self, entry: "Entry") -> str:
         """Architecture and tag, in open_clip's own terms."""
@@ -97,6 +111,13 @@ class ImageBind(Family):
     """The published weights, or a file with a description beside it for another size."""
 
     keys = frozenset()
+    decides: Mapping[str, tuple[Modality, ...]] = {
+        **DECIDES,
+        "frames": (),
+        "views": ("video",),
+        "audio_mean": ("audio",),
+        "end_token": ("text",),
+    }
     published = "imagebind_huge.pth, as published"
     description = "imagebind_config.json"
 
@@ -111,10 +132,25 @@ class Transformers(Family):
     """A repository of a hub, or a folder in the layout that `save_pretrained` leaves."""
 
     keys = PICTURE_KEYS | {"architecture", "pretrained"}
+    decides: Mapping[str, tuple[Modality, ...]] = {**DECIDES, "heads": ("text",)}
     description = "config.json"
     weights = ("model*.safetensors", "pytorch_model*.bin")
     """Names of weight files, the better first; the others are read as data, never run."""
-    settings_files = ("*.json", "*.txt", "*.model")
+    settings_files = (
+        "config.json",
+        "processor_config.json",
+        "preprocessor_config.json",
+        "video_preprocessor_config.json",
+        "tokenizer*",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab*",
+        "merges.txt",
+        "*.model",
+    )
+    """Names of what decides numbers beside the weights; notes and logs of a training do not."""
+    indices = "*.index.json"
+    """Names of what says which of several weight files holds which tensor."""
 
     def checkpoint(self, given: Path, key: str) -> Path:
         """The folder with config.json and weights; UserError, with the key, for anything else."""
@@ -133,11 +169,20 @@ class Transformers(Family):
 
     def settings(self, checkpoint: Path) -> list[Path]:
         """Settings of network, processor and tokenizer."""
-        return sorted(path for kind in self.settings_files for path in checkpoint.glob(kind))
+        found = {path for kind in self.settings_files for path in checkpoint.glob(kind)}
+        return sorted(path for path in found if path.is_file())
 
     def described(self, checkpoint: Path) -> Path | None:
         """The folder's config.json."""
         return checkpoint / "config.json"
+
+    def reads(self, entry: "Entry") -> str:
+        """As the architecture needs."""
+        from concord.models.transformers.architectures import ARCHITECTURES
+
+        if entry.architecture is None:
+            return "proxies, or originals where its architecture needs them"
+        return ARCHITECTURES[entry.architecture].reads
 
     def completed(self, spec: ModelSpec, entry: "Entry", frames: int | None) -> ModelSpec:
         """With the architecture's modalities and, of a folder, its sizes; see there."""
@@ -163,6 +208,51 @@ def open_clip_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "model_configs"
 
 
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+def read_settings(path: Path) -> dict[str, Any]:
+    """A file of settings in JSON. Raises UserError, with the path, if it is not an object."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read as JSON ({shortened(error)}); copy the file again"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: found a {type(content).__name__}, expected an object with the model's "
+            "settings; copy the file again"
+        )
     return content
+
+
+def setting(content: Mapping[str, Any], key: str, path: Path) -> Any:
+    """What stands at a dotted key; None where it, or what it would stand in, is not there.
+
+    Raises UserError, with `path`, where something that can hold no keys is in between.
+    """
+    value: Any = content
+    for part in key.split("."):
+        if not isinstance(value, Mapping):
+            raise UserError(
+                f"{path}: found {value!r} where {key} has to be, expected an object; copy the file "
+                "again"
+            )
+        value = value.get(part)
+        if value is None:
+            return None
+    return value
+
+
+def number(content: Mapping[str, Any], key: str, path: Path) -> int | None:
+    """The whole number above 0 at a dotted key, None if there is none; else as `setting`."""
+    value = setting(content, key, path)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise UserError(f"{path}: {key} is {value!r}, expected a whole number above 0")
+
+
+def _size(path: Path, key: str) -> int:
+    """The embedding size that a description has to name."""
+    found = number(read_settings(path), key, path)
+    if found is None:
+        raise UserError(f"{path}: found no {key}, expected the size of the embedding")
+    return found

@@ -15,7 +15,8 @@ from concord.errors import UserError
 from concord.mini.inputs import FRAME_SIZE, RATE_HZ, audio_windows
 from concord.models.base import MediaFile, Modality, ModelSpec, Reader
 from concord.models.decode import read_frames
-from concord.models.devices import precision
+from concord.models.devices import autocast, precision
+from concord.models.vectors import unit
 
 if TYPE_CHECKING:
     import torch
@@ -93,10 +94,7 @@ class MiniEmbedder:
     """The loaded network; see concord.models.base.Embedder."""
 
     def __init__(self, network: "MiniNetwork", device: "torch.device", kind: str) -> None:
-        import torch
-
-        self.network, self.device = network, device
-        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
+        self.network, self.device, self.kind = network, device, kind
 
     def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
         """Unit vectors [N, DIM], float32: of texts, or the mean over the unit vectors of views."""
@@ -110,7 +108,7 @@ class MiniEmbedder:
                 each = torch.cat([self._embed_views(modality, part) for part in views])
                 parts = torch.split(each, [len(clip) for clip in inputs])
                 means = torch.stack([part.mean(0) for part in parts])
-                vectors = torch.nn.functional.normalize(means, dim=1)
+                vectors = unit(means)
         result: np.ndarray = vectors.cpu().numpy()
         return result
 
@@ -129,9 +127,6 @@ class MiniEmbedder:
         return self._unit(self.network.audio, self.network.audio.log_mel(views))
 
     def _unit(self, encoder: "torch.nn.Module", inputs: Any) -> "torch.Tensor":
-        import torch
-        from torch.nn.functional import normalize
-
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+        with autocast(self.device, self.kind):
             vectors = encoder(inputs)
-        return normalize(vectors.float(), dim=1)
+        return unit(vectors)

@@ -6,23 +6,24 @@ Recipe. Importing open_clip takes seconds, so only a job's main process does; de
 plain numbers.
 """
 
-import json
 import logging
 import pickle
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from concord.errors import UserError, did_you_mean
+from concord.errors import UserError, did_you_mean, shortened
 from concord.models.base import Modality, ModelSpec, Reader
 from concord.models.decode import Policy
-from concord.models.devices import precision
-from concord.models.families import HUB, OpenClip
+from concord.models.devices import autocast, precision
+from concord.models.families import HUB, OpenClip, read_settings, setting
+from concord.models.hub import fetched_sha256, fetching, revision
 from concord.models.pictures import FrameReader, PictureReader, Preprocessing
+from concord.models.vectors import unit
 from concord.models.weights import sha256
 
 if TYPE_CHECKING:
@@ -84,6 +85,12 @@ def _resizing(spec: ModelSpec, recipe: Recipe) -> Preprocessing:
     )
 
 
+def fetch(spec: ModelSpec) -> None:
+    """Bring a hub's files to this machine. Raises UserError if they cannot be fetched."""
+    if not spec.checkpoint:
+        _fetch(spec)
+
+
 def load(spec: ModelSpec, device: "torch.device") -> "OpenClipEmbedder":
     """The network in evaluation mode on a device.
 
@@ -114,7 +121,7 @@ def load(spec: ModelSpec, device: "torch.device") -> "OpenClipEmbedder":
     except Exception as error:
         raise UserError(
             f"models.{spec.name}: {weights} does not load as {_name(spec)}: "
-            f"{_shortened(error)}; check `architecture` and `checkpoint`"
+            f"{shortened(error)}; check `architecture` and `checkpoint`"
         ) from error
     return OpenClipEmbedder(
         model.to(device).eval(),
@@ -123,6 +130,7 @@ def load(spec: ModelSpec, device: "torch.device") -> "OpenClipEmbedder":
         precision(spec.precision, device),
         Recipe.of(spec),
         spec.sha256 if spec.checkpoint else _fetched_sha256(spec, weights),
+        _provenance(spec, weights),
     )
 
 
@@ -137,12 +145,13 @@ class OpenClipEmbedder:
         kind: str,
         recipe: Recipe,
         weights_sha256: str | None,
+        provenance: dict[str, str],
     ) -> None:
         import torch
 
-        self.model, self.tokenizer, self.device = model, tokenizer, device
-        self.weights_sha256, self.aggregate = weights_sha256, recipe.aggregate
-        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
+        self.model, self.tokenizer, self.device, self.kind = model, tokenizer, device, kind
+        self.weights_sha256, self.provenance = weights_sha256, provenance
+        self.aggregate = recipe.aggregate
         own = model.visual.preprocess_cfg
         colours = IMAGENET if recipe.normalisation == "imagenet" else (own["mean"], own["std"])
         self.mean, self.std = (torch.tensor(c, device=device).reshape(3, 1, 1) for c in colours)
@@ -154,20 +163,17 @@ class OpenClipEmbedder:
         """
         import torch
 
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
-        ):
+        with torch.inference_mode(), autocast(self.device, self.kind):
             if modality == "text":
                 tokens = self.tokenizer(list(inputs)).to(self.device)
-                vectors = _unit(self.model.encode_text(tokens))
+                vectors = unit(self.model.encode_text(tokens))
             else:
                 frames = torch.from_numpy(np.concatenate(inputs))
                 at_once = len(frames) if self.device.type == "cuda" else FRAMES_AT_ONCE
                 each = torch.cat([self._frames(part) for part in torch.split(frames, at_once)])
                 parts = torch.split(each, [len(views) for views in inputs])
                 vectors = torch.stack([part.mean(dim=0) for part in parts])
-                vectors = _unit(vectors) if self.aggregate == "unit" else vectors
+                vectors = unit(vectors) if self.aggregate == "unit" else vectors
         result: np.ndarray = vectors.cpu().numpy()
         return result
 
@@ -175,7 +181,7 @@ class OpenClipEmbedder:
         """Vectors [N, dim] of uint8 frames [N, H, W, 3], as they go into the mean."""
         images = frames.to(self.device).permute(0, 3, 1, 2).float().div(255)
         vectors = self.model.encode_image(images.sub(self.mean).div(self.std)).float()
-        return _unit(vectors) if self.aggregate == "unit" else vectors
+        return unit(vectors) if self.aggregate == "unit" else vectors
 
     def views(self, modality: Modality, given: np.ndarray) -> int:
         """A view a frame; a picture is one."""
@@ -186,12 +192,6 @@ class OpenClipEmbedder:
         length = self.tokenizer.context_length + 1
         *tokens, empty = self.tokenizer([*texts, ""], length)
         return [bool(row[-1] != empty[-1]) for row in tokens]
-
-
-def _unit(vectors: "torch.Tensor") -> "torch.Tensor":
-    from torch.nn.functional import normalize
-
-    return normalize(vectors.float(), dim=-1)
 
 
 def _name(spec: ModelSpec) -> str:
@@ -205,18 +205,29 @@ def _hub(spec: ModelSpec) -> str | None:
     return name.removeprefix(HUB) if name.startswith(HUB) else None
 
 
-def _layout(spec: ModelSpec) -> dict[str, Any]:
-    """model_cfg and preprocess_cfg of a model in a folder or on a hub; empty for built-in ones."""
+def _description(spec: ModelSpec) -> Path:
+    """The file that describes a model in a folder or on a hub."""
     from open_clip.pretrained import download_pretrained_from_hf
 
-    if not spec.architecture:
-        path = Path(str(spec.checkpoint)).with_name(OpenClip.description)
-    elif repository := _hub(spec):
-        with _reachable(spec, repository):
-            path = Path(download_pretrained_from_hf(repository, OpenClip.description))
-    else:
+    repository = _hub(spec)
+    if repository is None:
+        return Path(str(spec.checkpoint)).with_name(OpenClip.description)
+    with fetching(spec.name, repository):
+        return Path(download_pretrained_from_hf(repository, OpenClip.description))
+
+
+def _layout(spec: ModelSpec) -> dict[str, Any]:
+    """model_cfg and preprocess_cfg of a model in a folder or on a hub; empty for built-in ones."""
+    if spec.architecture and not _hub(spec):
         return {}
-    layout: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    path = _description(spec)
+    layout = read_settings(path)
+    for part in ("model_cfg.vision_cfg", "model_cfg.text_cfg"):
+        if not isinstance(setting(layout, part, path), dict):
+            raise UserError(
+                f"{path}: found no {part}, expected open_clip's description of the network; copy "
+                "the file again"
+            )
     return layout
 
 
@@ -273,10 +284,10 @@ def _fetch(spec: ModelSpec) -> Path:
 
     repository = _hub(spec)
     if repository:
-        with _reachable(spec, repository):
+        with fetching(spec.name, repository):
             return Path(download_pretrained_from_hf(repository))
     tag = _tag(spec)
-    with _reachable(spec, tag.get("hf_hub") or tag.get("url", "")):
+    with fetching(spec.name, tag.get("hf_hub") or tag.get("url", "")):
         return Path(download_pretrained(tag))
 
 
@@ -284,11 +295,9 @@ def _tokenizer(spec: ModelSpec) -> Any:
     """The tokeniser of the model's text side, from the hub if it is not open_clip's own."""
     import open_clip
 
+    repository = _model_config(spec)["text_cfg"].get("hf_tokenizer_name")
     try:
-        with (
-            _quiet(),
-            _reachable(spec, _model_config(spec)["text_cfg"].get("hf_tokenizer_name", "")),
-        ):
+        with _quiet(), fetching(spec.name, repository) if repository else nullcontext():
             return open_clip.get_tokenizer(_name(spec))
     except ImportError as error:
         raise UserError(
@@ -299,7 +308,7 @@ def _tokenizer(spec: ModelSpec) -> Any:
 
 def _fetched_sha256(spec: ModelSpec, weights: Path) -> str:
     """Digest of downloaded weights. Raises UserError if another one is configured."""
-    found = sha256(weights)
+    found = fetched_sha256(weights)
     if spec.sha256 and found != spec.sha256.lower():
         raise UserError(
             f"models.{spec.name}.sha256: {weights} has the digest {found}, expected "
@@ -308,19 +317,14 @@ def _fetched_sha256(spec: ModelSpec, weights: Path) -> str:
     return found
 
 
-@contextmanager
-def _reachable(spec: ModelSpec, source: str) -> Iterator[None]:
-    """Say what to do when a download fails."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        repository = source.rstrip("/")
-        raise UserError(
-            f"models.{spec.name}: {_name(spec)} could not be fetched from {repository}: "
-            f"{_shortened(error)}. On a machine with network run `hf download {repository}` "
-            "(it fills the cache, HF_HOME), then run again, offline with HF_HUB_OFFLINE=1; "
-            f"or set models.{spec.name}.checkpoint to a local weight file"
-        ) from error
+def _provenance(spec: ModelSpec, weights: Path) -> dict[str, str]:
+    """What of a hub decides numbers beside the weights; nothing for a local file."""
+    if spec.checkpoint:
+        return {}
+    found = {"revision": revision(weights)}
+    if _hub(spec):
+        found["config_sha256"] = sha256(_description(spec))
+    return {key: value for key, value in found.items() if value}
 
 
 @contextmanager
@@ -331,8 +335,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _shortened(error: BaseException) -> str:
-    """The first 300 characters of an error, on one line."""
-    return " ".join(str(error).split())[:300]

@@ -10,6 +10,7 @@ from concord.models.catalogue import (
     default_of,
     entries,
     protocols,
+    reads,
     weights_source,
 )
 from concord.models.families import FAMILIES
@@ -88,7 +89,8 @@ python -m concord score --video a.mp4 --audio a.wav --text "a dog barks" --model
   leaves. Pickled code is never run. Beside an `open_clip` checkpoint, `pretrained` says whose
   preprocessing and activation hold.
 - The digest (SHA-256) of a local file is part of the protocol: other weights, other numbers. For
-  weights of a hub set `sha256` to pin them.
+  weights of a hub set `sha256` to pin them. What was fetched is recorded in each table's metadata
+  (`computed`): the digests of weights and settings, and the commit.
 - Check the licence: "commercial use: no" also stands where it is up to the weights you bring.
 
 """
@@ -105,8 +107,9 @@ above.
 CATALOGUE = """\
 ## The catalogue
 
-"Ran with" says with what this project has run the entry. What never ran here may fail, or be wrong:
-check its first numbers.
+"Ran with" says with what this project has run the entry. Of some entries only their architecture
+ran, with a small random network instead of one of the published size. What never ran here may
+fail, or be wrong: check its first numbers.
 
 """
 
@@ -164,9 +167,10 @@ def _details(entry: Entry) -> str:
 
 def _input(entry: Entry) -> str:
     """What decides an entry's numbers beside its weights."""
-    frames = f"frames: {entry.frames}" if "frames" in FAMILIES[entry.backend].keys else ""
+    pictures = "video" in entry.modalities and "frames" in FAMILIES[entry.backend].keys
+    frames = f"frames: {entry.frames}" if pictures else ""
     protocol = f"protocol: `{entry.protocol}`" if entry.protocol else ""
-    return "; ".join(filter(None, (protocol, frames, f"reads {entry.reads}")))
+    return "; ".join(filter(None, (protocol, frames, f"reads {reads(entry)}")))
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

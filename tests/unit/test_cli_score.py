@@ -19,6 +19,7 @@ from concord.media.protocol import media_protocol
 from concord.media.shard import process_shard
 from concord.models.catalogue import spec
 from concord.models.shard import Means, embed_media, embed_texts
+from concord.models.weights import sha256
 from concord.scores.score import score
 from concord.tables import SCORES, read_metadata, read_table
 
@@ -142,6 +143,23 @@ def test_texts_of_pe_av_go_through_the_head_of_what_they_are_compared_with(
     (pair,) = scored(f"--{modality}", clip, "--text", text, *words)["pairs"]
     assert pair["cosine"] == pytest.approx(expected[task][0], abs=1e-6)
     assert pair["protocol_id"] == expected[task][1]
+
+
+def test_the_digest_of_fetched_weights_is_told(tmp_path, monkeypatch):
+    """Which only the job that loaded them knows."""
+    pytest.importorskip("transformers")
+    import huggingface_hub
+    from transformers_checkpoints import make
+
+    folder = make("clip", tmp_path / "snapshots" / "0123abc")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    content = scored(
+        *("--image", tmp_path / "a.png", "--text", "a dog", "--model", "transformers"),
+        *("--architecture", "clip", "--pretrained", "us/tiny", "--device", "cpu"),
+    )
+    assert content["weights_sha256"] == sha256(folder / "model.safetensors")
 
 
 def test_every_two_inputs_of_different_kinds_are_a_row(clip, tmp_path):

@@ -189,8 +189,27 @@ def test_rows_for_the_command_line():
     assert list(found) == list(entries())
     assert found["metaclip-vit-b-32"]["commercial"] is False
     assert found["mini"]["tried"] == "published weights"
+    assert found["siglip2-base"]["tried"] == "its architecture, small, random"
     assert found["siglip2-vit-b-16"]["tried"] == "NEVER RAN HERE"
     assert found["clip-vit-b-32"]["weights"] == "ViT-B-32-quickgelu:openai"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("clip-vit-b-32", "protocol: `clip-centres`; frames: 8; reads proxies"),
+        ("clip-batch-script", "protocol: `clip-batch-script`; frames: 8; reads originals"),
+        ("imagebind", "protocol: `imagebind-15view`; reads originals"),
+        ("clap-htsat-fused", "reads originals"),
+        ("pe-av-base", "frames: 16; reads originals"),
+        ("siglip2-base", "frames: 8; reads proxies"),
+        ("transformers", "frames: 8; reads proxies, or originals where its architecture needs"),
+    ],
+)
+def test_the_page_says_what_an_entry_reads(name, expected):
+    (line,) = re.findall(rf"### {re.escape(name)}\n\n(.*)", reference())
+    assert expected in line
+    assert ("frames" in line) == ("frames" in expected)
 
 
 def test_page_is_generated():

@@ -32,6 +32,11 @@ def reader(spec: ModelSpec, modality: Modality) -> Reader:
     return VideoReader(folder, spec.frames, architecture.sees)
 
 
+def fetch(spec: ModelSpec) -> None:
+    """Bring a hub's files to this machine. Raises UserError if they cannot be fetched."""
+    local_folder(spec)
+
+
 def load(spec: ModelSpec, device: "torch.device") -> "TransformersEmbedder":
     """The network in evaluation mode on a device.
 

@@ -3,7 +3,6 @@
 An architecture has the name that its `config.json` gives as `model_type`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from concord.errors import UserError, did_you_mean
 from concord.models.base import Modality, ModelSpec
+from concord.models.families import number, read_settings
 
 if TYPE_CHECKING:
     from concord.models.catalogue import Entry
@@ -50,15 +50,10 @@ class Architecture:
         """Originals where proxies and waves lack what is needed: 48 kHz of CLAP, 336 px of PE."""
         return "originals" if "audio" in self.modalities or self.sees == "video" else "proxies"
 
-    def own_dim(self, config: Mapping[str, Any]) -> int:
+    def own_dim(self, config: Mapping[str, Any], path: Path) -> int:
         """The embedding's size by a checkpoint's configuration, which may omit defaults."""
-        for key in self.dim_keys:
-            value: Any = config
-            for part in key.split("."):
-                value = (value or {}).get(part)
-            if value:
-                return int(value)
-        return self.dim
+        found = (number(config, key, path) for key in self.dim_keys)
+        return next(filter(None, found), self.dim)
 
 
 _SIGLIP = ("text_config.projection_size", "text_config.hidden_size")
@@ -98,24 +93,25 @@ def completed(spec: ModelSpec, entry: "Entry", wanted_frames: int | None) -> Mod
     `entry` is the catalogue's, `wanted_frames` the configuration's `frames`. Raises UserError,
     with the configuration key, where they do not fit the checkpoint.
     """
-    config = _json(Path(spec.checkpoint) / "config.json") if spec.checkpoint else {}
+    path = Path(spec.checkpoint or "") / "config.json"
+    config = read_settings(path) if spec.checkpoint else {}
     architecture = _architecture(spec, config, entry.architecture)
     published = entry.dim if spec.pretrained == entry.pretrained else None
     found = replace(
         spec,
         architecture=architecture.name,
         modalities=_modalities(spec, architecture),
-        dim=architecture.own_dim(config) if config else published or 0,
+        dim=architecture.own_dim(config, path) if spec.checkpoint else published or 0,
         reads=architecture.reads,
         frames=wanted_frames or _own_frames(spec, config) or spec.frames,
     )
-    check_frames(found, config)
+    check_frames(found, config, path)
     return found
 
 
-def check_frames(spec: ModelSpec, config: Mapping[str, Any]) -> None:
+def check_frames(spec: ModelSpec, config: Mapping[str, Any], path: Path) -> None:
     """Raise UserError if a network that takes a fixed number of frames is to be given another."""
-    if config.get("model_type") == "xclip" and spec.frames != (own := _xclip_frames(config)):
+    if config.get("model_type") == "xclip" and spec.frames != (own := _xclip_frames(config, path)):
         raise UserError(
             f"models.{spec.name}.frames: {spec.frames}, but this checkpoint takes exactly {own}; "
             f"set `frames: {own}`"
@@ -123,10 +119,15 @@ def check_frames(spec: ModelSpec, config: Mapping[str, Any]) -> None:
 
 
 def _architecture(spec: ModelSpec, config: dict[str, Any], expected: str | None) -> Architecture:
-    key = f"models.{spec.name}.{'checkpoint' if config else 'architecture'}"
-    if config and spec.architecture:
+    key = f"models.{spec.name}.{'checkpoint' if spec.checkpoint else 'architecture'}"
+    if spec.checkpoint and spec.architecture:
         raise UserError(f"models.{spec.name}.architecture: the folder says it; remove the key")
-    found = config.get("model_type") or spec.architecture
+    found = config.get("model_type") if spec.checkpoint else spec.architecture
+    if spec.checkpoint and not isinstance(found, str):
+        raise UserError(
+            f"{key}: {spec.checkpoint}/config.json names no model_type, expected one of "
+            f"{', '.join(ARCHITECTURES)}; give a folder that `save_pretrained` left"
+        )
     if found is None:
         raise UserError(
             f"{key}: needed for weights of a hub that are not in the catalogue: the `model_type` "
@@ -137,12 +138,12 @@ def _architecture(spec: ModelSpec, config: dict[str, Any], expected: str | None)
             f"{key}: no support for the architecture {found!r}"
             f"{did_you_mean(found, ARCHITECTURES)}; supported: {', '.join(ARCHITECTURES)}"
         )
-    if config and expected and found != expected:
+    if spec.checkpoint and expected and found != expected:
         raise UserError(
             f"{key}: {spec.checkpoint} is of the architecture {found!r}, expected {expected!r}; "
             "set `entry: transformers`, or name another folder"
         )
-    if "PeAudioFrameLevelModel" in (config.get("architectures") or ()):
+    if "PeAudioFrameLevelModel" in str(config.get("architectures")):
         raise UserError(
             f"{key}: {spec.checkpoint} embeds every frame of a sound, not the sound as a whole; "
             "use a checkpoint of PeAudioModel or PeAudioVideoModel"
@@ -164,21 +165,19 @@ def _modalities(spec: ModelSpec, architecture: Architecture) -> tuple[Modality, 
 def _own_frames(spec: ModelSpec, config: dict[str, Any]) -> int | None:
     """Frames that the checkpoint in a folder takes; None where it takes any number."""
     if config.get("model_type") == "xclip":
-        return _xclip_frames(config)
+        return _xclip_frames(config, Path(str(spec.checkpoint)) / "config.json")
     if not spec.checkpoint:
         return None
-    folder = Path(spec.checkpoint)
-    nested = _json(folder / "processor_config.json").get("video_processor") or {}
-    own = nested or _json(folder / "video_preprocessor_config.json")
-    return int(own["num_frames"]) if own.get("num_frames") else None
+    for name, holder in (
+        ("processor_config", "video_processor."),
+        ("video_preprocessor_config", ""),
+    ):
+        path = Path(spec.checkpoint) / f"{name}.json"
+        found = path.is_file() and number(read_settings(path), f"{holder}num_frames", path)
+        if found:
+            return found
+    return None
 
 
-def _xclip_frames(config: Mapping[str, Any]) -> int:
-    return int((config.get("vision_config") or {}).get("num_frames", 8))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return content
+def _xclip_frames(config: Mapping[str, Any], path: Path) -> int:
+    return number(config, "vision_config.num_frames", path) or 8

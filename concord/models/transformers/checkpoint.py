@@ -6,6 +6,7 @@ from pathlib import Path
 from concord.errors import UserError
 from concord.models.base import ModelSpec
 from concord.models.families import Transformers
+from concord.models.hub import fetched_sha256, fetching, revision
 from concord.models.weights import joint_sha256, sha256
 
 FAMILY = Transformers()
@@ -25,7 +26,7 @@ def weights_sha256(spec: ModelSpec, folder: Path) -> str:
     """Digest of the weights. Raises UserError if another one is configured for a hub's."""
     if spec.checkpoint and spec.sha256:
         return spec.sha256
-    found = joint_sha256({path.name: sha256(path) for path in FAMILY.weight_files(folder)})
+    found = joint_sha256({path.name: fetched_sha256(path) for path in FAMILY.weight_files(folder)})
     if spec.sha256 and found != spec.sha256.lower():
         raise UserError(
             f"models.{spec.name}.sha256: the weights of {spec.pretrained} in {folder} have the "
@@ -35,26 +36,25 @@ def weights_sha256(spec: ModelSpec, folder: Path) -> str:
     return found
 
 
+def provenance(spec: ModelSpec, folder: Path) -> dict[str, str]:
+    """What else of a hub's repository decides numbers; nothing of a folder, whose spec says it."""
+    if spec.checkpoint:
+        return {}
+    digests = {path.name: sha256(path) for path in FAMILY.settings(folder)}
+    found = {"config_sha256": joint_sha256(digests), "revision": revision(folder)}
+    return {key: value for key, value in found.items() if value}
+
+
 @cache
 def _fetched(name: str, source: str) -> Path:
     """The snapshot of `organisation/name` or `organisation/name@revision`."""
     from huggingface_hub import snapshot_download
 
-    repository, _, revision = source.partition("@")
+    repository, _, wanted = source.partition("@")
     safe, pickled = FAMILY.weights
-    wanted = [*FAMILY.settings_files, safe]
-    try:
-        folder = Path(
-            snapshot_download(repository, revision=revision or None, allow_patterns=wanted)
-        )
+    files = [*FAMILY.settings_files, FAMILY.indices, safe]
+    with fetching(name, source):
+        folder = Path(snapshot_download(repository, revision=wanted or None, allow_patterns=files))
         if not FAMILY.weight_files(folder):
             snapshot_download(repository, revision=folder.name, allow_patterns=pickled)
-    except Exception as error:  # a hub's client raises its own, its HTTP library's and the system's
-        raise UserError(
-            f"models.{name}: {source} could not be fetched: {' '.join(str(error).split())[:300]}. "
-            f"On a machine with network run `hf download {repository}"
-            f"{f' --revision {revision}' if revision else ''}` (it fills the cache, HF_HOME), then "
-            f"run again, offline with HF_HUB_OFFLINE=1; or set models.{name}.checkpoint to a "
-            "local folder"
-        ) from error
     return FAMILY.checkpoint(folder, f"models.{name}: {source}, fetched to {folder}")

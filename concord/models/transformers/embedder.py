@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from concord.errors import UserError
+from concord.errors import UserError, shortened
 from concord.models.base import Modality, ModelSpec
-from concord.models.devices import precision
+from concord.models.devices import autocast, precision
 from concord.models.transformers.architectures import (
     ARCHITECTURES,
     Architecture,
     check_frames,
 )
-from concord.models.transformers.checkpoint import local_folder, weights_sha256
+from concord.models.transformers.checkpoint import local_folder, provenance, weights_sha256
+from concord.models.transformers.texts import load_tokenizer, longest_text
+from concord.models.vectors import unit
 
 if TYPE_CHECKING:
     import torch
 
 BYTES_AT_ONCE = 20_000_000
 """Of inputs in one pass on a CPU, where more cost memory and gain nothing."""
-UNLIMITED = 10**6
-"""Tokenizers that know no limit give a larger number."""
-LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_embedder(spec: ModelSpec, device: "torch.device") -> "TransformersEmbedder":
     """As concord.models.transformers.load."""
     folder = local_folder(spec)
     model = _model(spec, folder)
-    check_frames(spec, model.config.to_dict())
+    check_frames(spec, model.config.to_dict(), folder / "config.json")
     return TransformersEmbedder(
         model.to(device).eval(),
-        _tokenizer(spec, folder),
+        load_tokenizer(spec, folder, model.config),
         ARCHITECTURES[str(spec.architecture)],
         spec.options.get("heads"),
         device,
         precision(spec.precision, device),
         weights_sha256(spec, folder),
+        provenance(spec, folder),
     )
 
 
@@ -56,14 +56,12 @@ class TransformersEmbedder:
         device: "torch.device",
         kind: str,
         weights_sha256: str,
+        provenance: dict[str, str],
     ) -> None:
-        import torch
-
-        self.model, self.tokenizer, self.device = model, tokenizer, device
+        self.model, self.tokenizer, self.device, self.kind = model, tokenizer, device, kind
         self.architecture, self.modalities = architecture, architecture.embeds(heads)
-        self.weights_sha256 = weights_sha256
-        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
-        self.longest = _longest_text(tokenizer, model.config)
+        self.weights_sha256, self.provenance = weights_sha256, provenance
+        self.longest = longest_text(tokenizer, model.config)
 
     def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
         """Unit vectors [N, dim], float32, of N clips (records of a reader) or N texts."""
@@ -71,10 +69,7 @@ class TransformersEmbedder:
 
         if modality not in self.modalities:
             raise ValueError(f"{self.architecture.name} with these heads embeds no {modality}")
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
-        ):
+        with torch.inference_mode(), autocast(self.device, self.kind):
             if modality == "text":
                 vectors = self._texts([str(text) for text in inputs])
             else:
@@ -99,14 +94,9 @@ class TransformersEmbedder:
             max_length=self.longest,
             return_tensors="pt",
         )
-        known = self.model.config.text_config.vocab_size
-        if (largest := int(tokens["input_ids"].max())) >= known:
-            raise ValueError(
-                f"token {largest}, but the network knows {known}: the tokenizer is of another one"
-            )
         if self.architecture.full_length_texts:
             tokens.pop("attention_mask", None)  # SigLIP was trained to read its padding
-        return _unit(self._features("text")(**tokens.to(self.device)))
+        return _directions(self._features("text")(**tokens.to(self.device)))
 
     def _as_trained(self, texts: Sequence[str]) -> list[str]:
         """In lower case for SigLIP and SigLIP 2, whose tokenizers do not all see to it."""
@@ -125,7 +115,7 @@ class TransformersEmbedder:
             views = self._views(modality, np.concatenate([inputs[i] for i in members]))
             parts = torch.split(views, [len(inputs[i]) for i in members])
             found |= {i: part.mean(dim=0) for i, part in zip(members, parts, strict=True)}
-        return _unit(torch.stack([found[i] for i in range(len(inputs))]))
+        return unit(torch.stack([found[i] for i in range(len(inputs))]))
 
     def _views(self, modality: Modality, records: np.ndarray) -> "torch.Tensor":
         """Unit vectors [V, dim] of V records."""
@@ -136,7 +126,7 @@ class TransformersEmbedder:
             at_once = max(1, BYTES_AT_ONCE // records.itemsize)
         features = self._features(modality)
         parts = [records[start : start + at_once] for start in range(0, len(records), at_once)]
-        return torch.cat([_unit(features(**self._tensors(part))) for part in parts])
+        return torch.cat([_directions(features(**self._tensors(part))) for part in parts])
 
     def _tensors(self, records: np.ndarray) -> dict[str, "torch.Tensor"]:
         import torch
@@ -178,7 +168,11 @@ def _model(spec: ModelSpec, folder: Path) -> Any:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, notes = _network(str(spec.architecture)).from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **LOCAL
+            folder,
+            dtype=torch.float32,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -188,7 +182,7 @@ def _model(spec: ModelSpec, folder: Path) -> Any:
     except Exception as error:
         raise UserError(
             f"models.{spec.name}: {folder} does not load as {spec.architecture}: "
-            f"{_shortened(error)}; give a folder that `save_pretrained` made"
+            f"{shortened(error)}; give a folder that `save_pretrained` made"
         ) from error
     if missing := sorted(notes["missing_keys"]):
         raise UserError(
@@ -200,59 +194,24 @@ def _model(spec: ModelSpec, folder: Path) -> Any:
 
 def _network(architecture: str) -> Any:
     """The class of an architecture's network."""
-    from transformers import AutoModel, PeAudioVideoModel
+    import transformers
 
     if architecture != "pe_audio_video":
-        return AutoModel
+        return transformers.AutoModel
 
-    # newer timm has one more buffer in its rotary embedding; only parameters can be tied
-    tied = {
-        copy.replace(r"\.rope\.pos_embed", r"\.rope\."): original.replace(
-            r"\.rope\.pos_embed", r"\.rope\."
-        )
-        for copy, original in PeAudioVideoModel._tied_weights_keys.items()
-    }
-    return type("PeAudioVideo", (PeAudioVideoModel,), {"_tied_weights_keys": tied})
-
-
-def _tokenizer(spec: ModelSpec, folder: Path) -> Any:
-    """The checkpoint's tokenizer; UserError if it is not there."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
-    except Exception as error:
+    # transformers 5.23.0 ties the buffers of timm's rotary embedding but for one, and timm 1.0.31
+    # has another (`bands`); only parameters can be tied, so here none of the buffers is
+    known = getattr(transformers.PeAudioVideoModel, "_tied_weights_keys", None)
+    if not isinstance(known, dict):
         raise UserError(
-            f"models.{spec.name}: the tokenizer in {folder} does not load: {_shortened(error)}; "
-            "save processor and tokenizer beside the network (`save_pretrained`)"
-        ) from error
-    files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
-    if not any((folder / name).is_file() for name in files):  # transformers then makes an empty one
-        raise UserError(
-            f"models.{spec.name}: {folder} has no tokenizer ({', '.join(sorted(files))}); save "
-            "processor and tokenizer beside the network (`save_pretrained`)"
+            f"transformers {transformers.__version__} builds PE-AV otherwise than 5.23, which this "
+            "was written for; install the version of envs/requirements.lock (run `make` again)"
         )
-    return tokenizer
+    pattern = r"\.rope\.pos_embed", r"\.rope\."
+    tied = {copy.replace(*pattern): original.replace(*pattern) for copy, original in known.items()}
+    return type("PeAudioVideo", (transformers.PeAudioVideoModel,), {"_tied_weights_keys": tied})
 
 
-def _longest_text(tokenizer: Any, config: Any) -> int:
-    """Tokens that the text side reads: the tokenizer's limit, and never more than its positions."""
-    text = config.text_config
-    positions = int(text.max_position_embeddings)
-    if text.model_type in ("clap_text_model", "altclip_text_model"):
-        positions -= int(text.pad_token_id) + 1  # RoBERTa counts from after the padding's index
-    limit = int(tokenizer.model_max_length)
-    return min(positions, limit) if limit < UNLIMITED else positions
-
-
-def _unit(features: Any) -> "torch.Tensor":
+def _directions(features: Any) -> "torch.Tensor":
     """Unit vectors [N, dim], float32, of embeddings, or of an output that holds them."""
-    from torch.nn.functional import normalize
-
-    vectors = getattr(features, "pooler_output", features)
-    return normalize(vectors.float(), dim=-1)
-
-
-def _shortened(error: BaseException) -> str:
-    """The first 300 characters of an error, on one line."""
-    return " ".join(str(error).split())[:300]
+    return unit(getattr(features, "pooler_output", features))

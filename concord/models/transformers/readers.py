@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from concord.errors import UserError
+from concord.errors import UserError, shortened
 from concord.memory import outside_memory_limit
 from concord.models.base import MediaFile
 from concord.models.decode import indices
@@ -158,6 +158,6 @@ def _processor(kind: str, folder: str) -> Any:
             )
     except Exception as error:  # of the checkpoint, not of the clip
         raise UserError(
-            f"{folder}: {kind} does not load: {' '.join(str(error).split())[:300]}; save the "
+            f"{folder}: {kind} does not load: {shortened(error)}; save the "
             "processor beside the network (`save_pretrained`)"
         ) from error

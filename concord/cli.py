@@ -175,7 +175,7 @@ def parity(
     checkpoint: Checkpoint = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
     random: Annotated[
-        bool, typer.Option("--random", help="a small network with random weights, as a self-check")
+        bool, typer.Option("--random", help="a shallow network of random weights, as a self-check")
     ] = False,
 ) -> None:
     """Compare our ImageBind with its authors' package, which you have installed."""

@@ -7,11 +7,12 @@ the two families differ by their networks alone, and `concord parity imagebind` 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from concord.errors import UserError
 from concord.models.base import Modality, ModelSpec, Reader
@@ -53,7 +54,7 @@ def load_model(spec: ModelSpec, device: torch.device) -> tuple[Any, str]:
     path, digest = weights_file(spec)
     model = _build(build, read_config(path))
     try:
-        model.load_state_dict(load_network(path, HUGE.trunks).state_dict())
+        model.load_state_dict(load_network(path, HUGE.trunks).state_dict(), assign=True)
     except RuntimeError as error:
         said = " ".join(str(error).split())[:300]
         raise UserError(
@@ -88,13 +89,30 @@ def _bare_package() -> ModuleType:
 
 
 def _build(build: Callable[..., Any], config: ImageBindConfig) -> Any:
-    """The package's network of a size, with random weights."""
+    """The package's network of a size, without memory for weights: the loaded ones are put in."""
     sizes: dict[str, Any] = {"out_embed_dim": config.dim}
     for name, trunk in config.trunks.items():
         sizes[f"{name}_embed_dim"] = trunk.width
         sizes[f"{name}_num_blocks"] = trunk.blocks
         sizes[f"{name}_num_heads"] = trunk.heads
-    return build(**sizes)
+    with torch.device("meta"), _Readable():
+        return build(**sizes)
+
+
+class _Readable(TorchFunctionMode):
+    """Gives the drop-path rates, which the package reads back, values on the device `meta`."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.linspace:
+            options["device"] = "cpu"
+        return func(*args, **options)
 
 
 def _one_view_each(

@@ -1,6 +1,8 @@
 """The conda environments and the lock name the same versions, and the lock names no host."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,18 @@ def test_the_lock_has_hashes_and_no_hosts() -> None:
 def test_every_direct_requirement_is_locked() -> None:
     wanted = re.findall(r"^([a-z0-9_-]+)", (ENVS / "requirements.in").read_text(), re.MULTILINE)
     assert {name.replace("_", "-") for name in wanted} <= {name for name, _ in PIN.findall(LOCK)}
+
+
+@pytest.mark.parametrize("asked", [None, "main"])
+def test_the_package_of_imagebind_is_pinned_unless_asked_otherwise(
+    tmp_path: Path, asked: str | None
+) -> None:
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    pip.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment |= {"IMAGEBIND_REVISION": asked} if asked else {}
+    script = ["bash", str(ENVS / "imagebind.post-deploy.sh")]
+    said = subprocess.run(script, env=environment, check=True, capture_output=True, text=True)
+    revision = said.stdout.strip().rsplit("@", 1)[-1]
+    assert revision == asked or (not asked and re.fullmatch("[0-9a-f]{40}", revision))

@@ -6,6 +6,7 @@ the package's API: what is tested here is that both see the same, and that diffe
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from typer.testing import CliRunner, Result
 torch = pytest.importorskip("torch")
 
 from concord.cli import app  # noqa: E402
+from concord.commands import parity  # noqa: E402
 from concord.errors import UserError  # noqa: E402
 from concord.models import imagebind, imagebind_package  # noqa: E402
 from concord.models.base import MediaFile  # noqa: E402
 from concord.models.catalogue import spec  # noqa: E402
+from concord.models.imagebind.config import HUGE, read_config  # noqa: E402
 from concord.models.imagebind.parity import difference  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -96,7 +99,7 @@ def call(*words: str) -> Result:
 
 
 def rows(result: Result) -> dict[tuple[str, str], str]:
-    """`equal` by input and what is compared."""
+    """The verdict by input and what is compared."""
     cells = [line.split() for line in result.stdout.splitlines()]
     return {(c[0], c[1]): c[-1] for c in cells if len(c) == 7 and c[1] in ("network", "files")}
 
@@ -105,10 +108,16 @@ def test_equal_networks_are_equal(package, files):
     result = call(*files, "--random")
     assert result.exit_code == 0, result.stdout + result.stderr
     names = ("video", "audio", "text", "image")
-    assert rows(result) == {(name, "network"): "yes" for name in names}
+    assert rows(result) == {(name, "network"): "equal" for name in names}
     assert "reading of files was not compared: No module named 'imagebind.data'" in result.stdout
     assert "not compared: --audio" in result.stdout, "the video has no sound"
     assert result.stdout.splitlines()[-1] == "equal"
+
+
+def test_a_random_network_is_as_wide_as_the_published_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", lambda state, path: None)
+    trunks = read_config(parity._random_weights(tmp_path)).trunks
+    assert trunks == {name: replace(trunk, blocks=2) for name, trunk in HUGE.trunks.items()}
 
 
 def test_a_network_that_differs_by_a_hundredth_is_found(package, files, tmp_path):
@@ -116,22 +125,27 @@ def test_a_network_that_differs_by_a_hundredth_is_found(package, files, tmp_path
     (package / "models" / "imagebind_model.py").write_text(text)
     result = call(files[1], "--checkpoint", str(write_tiny(tmp_path / "tiny.pth")))
     assert result.exit_code == 1
-    assert rows(result) == {("audio", "network"): "no", ("text", "network"): "yes"}
+    assert rows(result) == {("audio", "network"): "different", ("text", "network"): "equal"}
     assert result.stdout.splitlines()[-1] == "NOT equal"
 
 
-@pytest.mark.parametrize(("end_token", "equal"), [("kept", "yes"), ("lost", "no")])
-def test_reading_of_the_package_is_compared_too(package, files, end_token, equal):
+@pytest.mark.parametrize(("end_token", "verdict"), [("kept", "equal"), ("lost", "different")])
+def test_reading_of_the_package_is_compared_too(package, files, end_token, verdict):
     """A package from before November 2025 loses the end token of long texts."""
     (package / "data.py").write_text(DATA.replace("END_TOKEN", repr(end_token)))
     result = call(files[2], "--random")
     found = rows(result)
-    assert found["text", "network"] == "yes"
-    assert found["text", "files"] == equal
-    assert result.exit_code == (equal == "no")
+    assert found["text", "network"] == "equal"
+    assert found["text", "files"] == verdict
+    assert result.exit_code == (verdict == "different")
     assert "cannot read image here: no decoder" in result.stdout
-    legacy = call(files[2], "--random", "--protocol", "imagebind-legacy-text")
-    assert rows(legacy)["text", "files"] == ("no" if equal == "yes" else "yes")
+
+
+def test_reading_is_compared_under_its_own_protocol_alone(package, files):
+    (package / "data.py").write_text(DATA.replace("END_TOKEN", repr("lost")))
+    result = call(files[2], "--random", "--protocol", "imagebind-legacy-text")
+    assert rows(result) == {("text", "network"): "equal", ("image", "network"): "equal"}
+    assert "imagebind-15view: its reading was not compared" in result.stdout
 
 
 def test_the_package_embeds_every_modality_as_we_do(package, files, tmp_path):
@@ -187,8 +201,47 @@ def test_difference_is_relative_to_the_largest_value():
     ours = np.array([[1, 0], [0, 10]], np.float32)
     theirs = np.array([[1, 0.1], [0, 10]], np.float32)
     found = difference("audio", "network", ours, theirs)
-    assert (found.n, found.equal) == (2, False)
+    assert (found.n, found.verdict) == (2, "different")
     assert found.largest == pytest.approx(0.1)
     assert found.relative == pytest.approx(0.01)
     assert found.cosine == pytest.approx(1 / np.sqrt(1.01))
-    assert difference("audio", "network", ours, ours + np.float32(1e-5)).equal
+    assert difference("audio", "network", ours, ours + np.float32(1e-5)).verdict == "equal"
+
+
+@pytest.mark.parametrize(
+    ("modality", "what", "share", "verdict"),
+    [
+        ("video", "files", 5e-3, "close"),
+        ("video", "files", 5e-2, "different"),
+        ("video", "network", 1e-3, "different"),
+        ("audio", "files", 2e-3, "close"),
+        ("audio", "files", 1e-2, "different"),
+        ("image", "files", 1e-4, "different"),
+        ("text", "files", 1e-4, "different"),
+    ],
+)
+def test_only_other_decoders_excuse_more_than_rounding(modality, what, share, verdict):
+    ours = np.random.default_rng(0).normal(size=(2, 1024)).astype(np.float32)
+    theirs = ours.copy()
+    theirs[0, 0] += share * abs(ours).max()
+    assert difference(modality, what, ours, theirs).verdict == verdict
+
+
+def test_the_packages_network_is_built_without_weights(package, tmp_path, monkeypatch):
+    """They would be made, and thrown away for the loaded ones."""
+    text = MODEL + "\n\nBUILT = []\nINIT = ImageBindModel.__init__\n"
+    text += (
+        "def init(self, *args, **sizes):\n"
+        "    import torch\n"
+        "    rates = [x.item() for x in torch.linspace(0, 1, 3)]  # as the package does\n"
+        "    INIT(self, *args, **sizes)\n"
+        "    BUILT.append((rates, {p.device.type for p in self.parameters()}))\n"
+        "ImageBindModel.__init__ = init\n"
+    )
+    (package / "models" / "imagebind_model.py").write_text(text)
+    weights = write_tiny(tmp_path / "tiny.pth")
+    config = configured(tmp_path, p={"entry": "imagebind-package", "checkpoint": weights})
+    model, _ = imagebind_package.load_model(spec(config, "p"), CPU)
+    built = imagebind_package.network_module("p").BUILT
+    assert built == [([0.0, 0.5, 1.0], {"meta"})]
+    assert {p.device.type for p in [*model.parameters(), *model.buffers()]} == {"cpu"}

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from concord.errors import UserError
 from concord.models.base import Modality, ModelSpec, Reader
 from concord.models.devices import precision
+from concord.models.imagebind import fetch as imagebind_fetch
 from concord.models.imagebind import reader as imagebind_reader
 from concord.models.imagebind.config import HUGE, ImageBindConfig, read_config
 from concord.models.imagebind.embedder import DTYPES, ImageBindEmbedder
@@ -32,6 +33,11 @@ INSTALL = (
 def reader(spec: ModelSpec, modality: Modality) -> Reader:
     """How a file becomes what the network's views are cut from: as in the family imagebind."""
     return imagebind_reader(spec, modality)
+
+
+def fetch(spec: ModelSpec) -> None:
+    """Bring the published weights to this machine: as in the family imagebind."""
+    imagebind_fetch(spec)
 
 
 def load(spec: ModelSpec, device: torch.device) -> ImageBindEmbedder:

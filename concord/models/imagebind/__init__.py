@@ -20,6 +20,17 @@ def reader(spec: ModelSpec, modality: Modality) -> Reader:
     return file_reader(spec, modality)
 
 
+def fetch(spec: ModelSpec) -> None:
+    """Bring the published weights to this machine, where a model has none of its own.
+
+    Raises UserError if they cannot be fetched.
+    """
+    from concord.models.imagebind.weights import weights_file
+
+    if not spec.checkpoint:
+        weights_file(spec)
+
+
 def load(spec: ModelSpec, device: "torch.device") -> "ImageBindEmbedder":
     """The trunks that the spec's modalities need, on a device.
 

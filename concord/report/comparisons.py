@@ -95,8 +95,9 @@ def _one_protocol(both: pd.DataFrame, a: str, b: str) -> str:
         raise UserError(
             f"{task}, {model}: {a} and {b} were scored under different protocols "
             f"({', '.join(found[a])} and {', '.join(found[b])}), and numbers of different "
-            f"protocols must not be compared; delete scores/{task}/{model}/ in the results folder "
-            "and run again"
+            f"protocols must not be compared; set models.{model}.precision if a GPU computed "
+            f"one and a CPU the other, or delete scores/{task}/{model}/ in the results folder, and "
+            "run again"
         )
     return str(found[a][0])
 

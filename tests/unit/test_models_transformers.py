@@ -17,12 +17,31 @@ from transformers_inputs import CPU, FRAME_MODELS, TEXTS, direct, frames_of, our
 from concord.models import transformers as family  # noqa: E402
 from concord.models.base import MediaFile  # noqa: E402
 from concord.models.catalogue import entries, spec  # noqa: E402
+from concord.models.sources import prepare  # noqa: E402
+from concord.models.transformers import readers  # noqa: E402
 from concord.models.transformers.architectures import ARCHITECTURES  # noqa: E402
 
 checkpoint = inputs.checkpoint
 clips = inputs.clips
 configure = inputs.configure
 sounds = inputs.sounds
+
+
+@pytest.mark.parametrize(
+    ("reader", "kind"),
+    [
+        (readers.VideoReader("folder", 8, "frames"), "AutoImageProcessor"),
+        (readers.VideoReader("folder", 8, "video"), "AutoVideoProcessor"),
+        (readers.ImageReader("folder"), "AutoImageProcessor"),
+        (readers.SoundReader("folder"), "AutoFeatureExtractor"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_decoder_loads_its_processor_before_the_first_clip(reader, kind, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(readers, "_processor", lambda *asked: loaded.append(asked))
+    prepare(reader, None)
+    assert loaded == [(kind, "folder")]
 
 
 @pytest.mark.parametrize("architecture", FRAME_MODELS)

@@ -80,9 +80,12 @@ class AudioReader:
 
     def __call__(self, file: MediaFile) -> np.ndarray:
         """Raises ValueError as read_audio and mel_clips do."""
-        with outside_memory_limit():
-            import torchaudio  # noqa: F401
-
+        self.warm()
         samples = read_audio(file, RATE_HZ)
         with one_thread():
             return mel_clips(samples, self.mean)
+
+    def warm(self) -> None:
+        """Load torchaudio."""
+        with outside_memory_limit():
+            import torchaudio  # noqa: F401

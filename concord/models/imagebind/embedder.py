@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from concord.errors import UserError
+from concord.errors import UserError, shortened
 from concord.models.base import Modality, ModelSpec
+from concord.models.devices import dtype as dtype_of
 from concord.models.devices import precision
 from concord.models.imagebind import text, views
 from concord.models.imagebind.config import TRUNK_OF
 from concord.models.imagebind.network import ImageBind
 from concord.models.imagebind.weights import load_network, weights_file
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AT_ONCE = {"cpu": 9, "cuda": 256}
 """Views in one pass; on a CPU more cost memory and gain nothing."""
 Part = tuple[int, np.ndarray, int]
@@ -29,7 +29,7 @@ def load(spec: ModelSpec, device: torch.device) -> "ImageBindEmbedder":
     network = load_network(path, {TRUNK_OF[modality] for modality in spec.modalities})
     if spec.compiled:
         _check_compiler(spec.name, device)
-    dtype = DTYPES[precision(spec.precision, device)]
+    dtype = dtype_of(precision(spec.precision, device))
     return ImageBindEmbedder(
         Placed(network, device, dtype, spec.compiled), spec.options, device, digest
     )
@@ -136,7 +136,7 @@ def _check_compiler(name: str, device: torch.device) -> None:
     try:
         torch.compile(torch.square)(torch.ones(2, device=device))
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        said = shortened(error, 200)
         raise UserError(
             f"models.{name}.compile: torch.compile fails here ({type(error).__name__}: {said}); "
             "install a C++ compiler, or set it to false"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from concord.errors import UserError
+from concord.errors import UserError, shortened
 from concord.models.base import ModelSpec
 from concord.models.download import cache_folder, fetch
 from concord.models.imagebind.config import CONFIG_FILE, ImageBindConfig, read_config
@@ -74,7 +74,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"{path} holds pickled code, which is never run; save its state dict as safetensors"
         ) from error
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        said = shortened(error, 200)
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {said}); "
             "expected a state dict that torch.save or safetensors wrote; copy the file again"

@@ -69,10 +69,12 @@ class Batches:
         return not self.works and len(set(self.failures)) == 1
 
     def conclude(self) -> None:
-        """Raise UserError if all inputs failed alike."""
+        """Raise UserError if all inputs failed alike; one alone tells nothing but of the memory."""
         if not self.undecided:
             return
         (failure,) = set(self.failures)
+        if len(self.failures) == 1 and failure.reason != "memory_limit":
+            return
         every = f"models.{self.model}: the {self.modality} of every clip ({len(self.failures)})"
         if failure.reason == "memory_limit":
             raise UserError(

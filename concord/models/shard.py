@@ -232,6 +232,7 @@ class _Job:
                     held.clear()
                 progress.step(len(chunk))
             batches.conclude()
+            resume.add(*held)
 
     def finish(self, resume: Resume) -> None:
         """Write the table: the rows in order, with the protocol and what computed them."""

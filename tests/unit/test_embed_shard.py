@@ -237,7 +237,7 @@ def test_a_lost_device_ends_the_job(fake, tmp_path, error):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("count", [1, 2, 30])
+@pytest.mark.parametrize("count", [2, 30])
 def test_clips_that_all_fail_alike_end_the_job_without_rows(fake, tmp_path, batch_size, count):
     """Such as with a processor that does not belong to the network."""
     embed, seen = fake.embedder.embed, []
@@ -254,6 +254,11 @@ def test_clips_that_all_fail_alike_end_the_job_without_rows(fake, tmp_path, batc
     fake.embedder.embed = embed
     run(media, output)
     assert counts(output)[0] >= count - 1, "nothing was recorded"
+
+
+def test_a_single_clip_that_fails_is_a_row(fake, tmp_path):
+    rows = run(clips(tmp_path, ["13"]), tmp_path / "out.parquet")
+    assert [(row["status"], row["reason"]) for row in rows.values()] == [("failed", "model_error")]
 
 
 def test_clips_that_fail_for_their_own_reasons_are_rows(fake, tmp_path):

@@ -4,15 +4,12 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from embedding_inputs import (  # noqa: E402
+import torch
+from embedding_inputs import (
     configured,
     media_row,
     read_name,
@@ -21,84 +18,23 @@ from embedding_inputs import (  # noqa: E402
     write_texts,
     write_tiny_open_clip,
 )
+from fake_family import SPEC, clips, counts, install, means, run
 
-from concord.errors import UserError  # noqa: E402
-from concord.media import proxies  # noqa: E402
-from concord.media.protocol import content_id  # noqa: E402
-from concord.media.proxies import Limits, Proxies  # noqa: E402
-from concord.models import shard  # noqa: E402
-from concord.models.base import ModelSpec  # noqa: E402
-from concord.models.catalogue import spec  # noqa: E402
-from concord.models.shard import Means, embed_media, embed_texts  # noqa: E402
-from concord.models.sources import ProxyReader, prepare  # noqa: E402
-from concord.tables import EMBEDDINGS, PLAN, read_metadata, read_table, write_table  # noqa: E402
-
-SPEC = ModelSpec("fake", "fake", ("video", "audio", "text"), 3, "", "", precision="fp32")
-
-
-class Fake:
-    """Embeds view x as (x, 1, 0); 13 breaks it, 66 is not a number, `limit` views fill memory."""
-
-    weights_sha256 = "a"
-
-    def __init__(self, limit=None):
-        self.limit, self.batches = limit, []
-
-    def embed(self, modality, inputs):
-        self.batches.append(len(inputs))
-        values = [float(len(x)) if modality == "text" else float(x[0, 0]) for x in inputs]
-        if self.limit and sum(map(len, inputs)) > self.limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        if 13 in values:
-            raise RuntimeError("unlucky")
-        values = [np.nan if value == 66 else value for value in values]
-        return np.array([[value, 1, 0] for value in values], np.float32)
-
-    def views(self, modality, given):
-        return len(given)
-
-    def truncated(self, texts):
-        return [len(text) > 20 for text in texts]
+from concord.errors import UserError
+from concord.media import proxies
+from concord.media.protocol import content_id
+from concord.media.proxies import Limits, Proxies
+from concord.models import shard
+from concord.models.base import ModelSpec
+from concord.models.catalogue import spec
+from concord.models.shard import embed_media, embed_texts
+from concord.models.sources import ProxyReader, prepare
+from concord.tables import EMBEDDINGS, PLAN, read_metadata, read_table, write_table
 
 
 @pytest.fixture
 def fake(monkeypatch):
-    """The family `fake`, its embedder, and how often it was loaded."""
-    family = SimpleNamespace(embedder=Fake(), loads=0, readers=0)
-
-    def load(spec, device):
-        family.loads += 1
-        return family.embedder
-
-    def reader(spec, modality):
-        family.readers += 1
-        return read_name
-
-    family.load, family.reader = load, reader
-    monkeypatch.setitem(sys.modules, "concord.models.fake", family)
-    return family
-
-
-def clips(folder: Path, names: list[str], **values) -> Path:
-    """A media table whose proxies are empty files with these names."""
-    (folder / "video").mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / "video" / f"{name}.mp4").touch()
-    return write_media(folder, [media_row(name, **values) for name in names])
-
-
-def means(batch_size=4, timeout_s=60.0, memory_mb=2000, device="auto"):
-    return Means(batch_size, workers=2, limits=Limits(timeout_s, memory_mb), device=device)
-
-
-def run(media: Path, output: Path, chosen=SPEC, modality="video", batch_size=4):
-    embed_media(media, output, chosen, modality, means(batch_size), {})
-    return {row["id"]: row for row in read_table(output, EMBEDDINGS).to_pylist()}
-
-
-def counts(output: Path) -> tuple[int, int]:
-    note = read_metadata(output)["run"]
-    return note["processed"], note["reused"]
+    return install(monkeypatch)
 
 
 def test_every_clip_has_a_row_in_order(fake, tmp_path):
@@ -136,161 +72,6 @@ def test_clips_that_the_filter_kept_out_are_skipped(fake, tmp_path):
     rows = run(media, tmp_path / "audio.parquet", modality="audio")
     assert (rows["a"]["status"], rows["a"]["reason"]) == ("skipped", "silent")
     assert fake.loads == 0
-
-
-def test_failures_stay_with_their_clip(fake, tmp_path):
-    names = ["1", "none", "13", "2", "66", "3", "4"]
-    rows = run(clips(tmp_path, names), tmp_path / "out.parquet")
-    assert [rows[name]["status"] for name in names] == [
-        "ok", "failed", "failed", "ok", "failed", "ok", "ok",
-    ]  # fmt: skip
-    assert rows["none"]["reason"] == "no_frames"
-    assert (rows["13"]["reason"], rows["13"]["detail"]) == ("model_error", "RuntimeError: unlucky")
-    assert rows["66"]["reason"] == "not_finite"
-    assert all(rows[name]["embedding"] is None for name in ("none", "13", "66"))
-    assert rows["2"]["embedding"] == [2, 1, 0]
-
-
-def test_out_of_memory_halves_the_batch_and_goes_on(fake, tmp_path):
-    fake.embedder = Fake(limit=3)
-    names = [str(i) for i in range(12)]
-    rows = run(clips(tmp_path, names), tmp_path / "out.parquet", batch_size=8)
-    assert all(row["status"] == "ok" for row in rows.values())
-    assert fake.embedder.batches == [8, 4, 2, 2, 2, 2, 2, 2]
-
-
-@pytest.mark.parametrize("names", [["1", "long20", "2", "3"], ["long20", "1", "2", "3"]])
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_one_clip_that_does_not_fit_costs_one_clip(fake, tmp_path, names, batch_size):
-    fake.embedder = Fake(limit=8)
-    names = [*names, *(str(i) for i in range(20, 32))]
-    rows = run(clips(tmp_path, names), tmp_path / "out.parquet", batch_size=batch_size)
-    assert (rows["long20"]["status"], rows["long20"]["reason"]) == ("failed", "memory_limit")
-    assert {row["status"] for name, row in rows.items() if name != "long20"} == {"ok"}
-    assert fake.embedder.batches[-3:] == [batch_size] * 3, "later batches are as large as before"
-
-
-def test_a_device_on_which_no_clip_fits_ends_the_job_without_rows(fake, tmp_path):
-    fake.embedder = Fake(limit=0.5)
-    media, output = clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet"
-    for batch_size in (1, 4):
-        with pytest.raises(UserError, match=r"models\.fake: .*not fit into the memory.*precision"):
-            run(media, output, batch_size=batch_size)
-    fake.embedder = Fake()
-    assert {row["status"] for row in run(media, output).values()} == {"ok"}
-
-
-def test_a_device_that_loses_memory_ends_the_job(fake, tmp_path):
-    """Clips as small as those that fitted before are not at fault."""
-    embed = fake.embedder.embed
-
-    def shrinking(modality, inputs):
-        if fake.embedder.batches:
-            fake.embedder.limit = 0.5
-        return embed(modality, inputs)
-
-    fake.embedder.embed = shrinking
-    with pytest.raises(UserError, match="less memory left than when the job began"):
-        run(clips(tmp_path, list("123456")), tmp_path / "out.parquet")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-        torch.AcceleratorError("CUDA error: out of memory"),
-        MemoryError(),
-    ],
-    ids=lambda error: str(error)[:40],
-)
-def test_libraries_without_memory_are_out_of_memory(fake, tmp_path, error):
-    embed = fake.embedder.embed
-
-    def limited(modality, inputs):
-        if len(inputs) > 2:
-            raise error
-        return embed(modality, inputs)
-
-    fake.embedder.embed = limited
-    rows = run(clips(tmp_path, list("1234")), tmp_path / "out.parquet")
-    assert {row["status"] for row in rows.values()} == {"ok"}
-    assert fake.embedder.batches == [2, 2]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
-    ],
-    ids=["accelerator", "cublas"],
-)
-def test_a_lost_device_ends_the_job(fake, tmp_path, error):
-    def lost(modality, inputs):
-        raise error
-
-    fake.embedder.embed = lost
-    with pytest.raises(type(error), match="CUDA error"):
-        run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet")
-
-
-@pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("count", [2, 30])
-def test_clips_that_all_fail_alike_end_the_job_without_rows(fake, tmp_path, batch_size, count):
-    """Such as with a processor that does not belong to the network."""
-    embed, seen = fake.embedder.embed, []
-
-    def mismatched(modality, inputs):
-        seen.append(len(inputs))
-        raise RuntimeError("expected 32 channels, found 3")
-
-    fake.embedder.embed = mismatched
-    media, output = clips(tmp_path, [str(i) for i in range(count)]), tmp_path / "out.parquet"
-    with pytest.raises(UserError, match=r"models\.fake: .*alike: RuntimeError: expected 32"):
-        run(media, output, batch_size=batch_size)
-    assert len(seen) < 20, "a long job is given up early"
-    fake.embedder.embed = embed
-    run(media, output)
-    assert counts(output)[0] >= count - 1, "nothing was recorded"
-
-
-def test_a_single_clip_that_fails_is_a_row(fake, tmp_path):
-    rows = run(clips(tmp_path, ["13"]), tmp_path / "out.parquet")
-    assert [(row["status"], row["reason"]) for row in rows.values()] == [("failed", "model_error")]
-
-
-def test_clips_that_fail_for_their_own_reasons_are_rows(fake, tmp_path):
-    def fails(modality, inputs):
-        raise RuntimeError(f"no {inputs[0][0, 0]}")
-
-    fake.embedder.embed = fails
-    rows = run(clips(tmp_path, ["1", "2"]), tmp_path / "out.parquet", batch_size=1)
-    assert [row["detail"] for row in rows.values()] == [
-        "RuntimeError: no 1.0",
-        "RuntimeError: no 2.0",
-    ]
-
-
-def test_a_broken_clip_that_is_new_does_not_end_the_job(fake, tmp_path):
-    """The others were embedded by an earlier run, with the same means."""
-    output = tmp_path / "out.parquet"
-    run(clips(tmp_path, ["1", "2"]), output)
-    rows = run(clips(tmp_path, ["1", "2", "13"]), output)
-    assert counts(output) == (1, 2)
-    assert rows["13"]["reason"] == "model_error"
-
-
-def test_clips_that_fit_another_device_prove_nothing_of_this_one(fake, tmp_path, monkeypatch):
-    output = tmp_path / "out.parquet"
-    run(clips(tmp_path, ["1", "2"]), output)
-    monkeypatch.setattr(shard, "describe", lambda device: "a small GPU")
-    fake.embedder = Fake(limit=0.5)
-    media = clips(tmp_path, ["1", "2", "3"])
-    for _ in ("first", "again"):
-        with pytest.raises(UserError, match="does not fit into the memory"):
-            run(media, output)
 
 
 def test_only_new_and_changed_clips_are_embedded(fake, tmp_path):

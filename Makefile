@@ -32,7 +32,7 @@ demo: env
 	@echo "Your own clips: edit config.yaml, or write one with: python -m concord init FOLDER --prompts FILE"
 
 test: env
-	$(BIN)/python -m pytest -n $(CORES) --dist loadscope
+	$(BIN)/python -m pytest -n $(CORES) --dist loadscope --no-loadscope-reorder
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """ImageBind, ours against its authors' package: the same weights, inputs and machine, in turn.
 
-Run: python benchmarks/imagebind.py --reference FOLDER [--reference FOLDER] [--trunks vision audio]
+Run: python -m benchmarks.imagebind --reference FOLDER [--reference FOLDER] [--trunks vision audio]
      [--views 1] [--rounds 3] [--blocks 2] [--clips 2000] [--workers 12] [--compile]
      [--threads 1 --cpu-time]
 

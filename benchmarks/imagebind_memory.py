@@ -1,6 +1,6 @@
 """The whole published shape of ImageBind, made, saved, loaded and run in bounded memory.
 
-Run: python benchmarks/imagebind_memory.py [--folder /tmp]
+Run: python -m benchmarks.imagebind_memory [--folder /tmp]
 
 Two processes one after the other: one builds imagebind_huge with random weights and saves it
 (4.8 GB on disk, deleted afterwards); the other loads it strictly, as a job does, and embeds every

@@ -1,6 +1,6 @@
 """The media stage against the preprocessing script it replaces, on the same clips and cores.
 
-    python benchmarks/media.py [--clips FOLDER] [--rounds 3] [--cores 2]
+    python -m benchmarks.media [--clips FOLDER] [--rounds 3] [--cores 2]
 
 The script runs three ffmpeg calls a clip, 16 clips at a time. Both sides run in turn, so that other
 work on the machine weighs on both; on a busy machine the ratio of processor time is the truer one.
@@ -23,8 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import av
 

@@ -4,7 +4,7 @@ Makes real empty files in folders, then times three dry runs: the first plan, th
 everything was made, and after one file was added. The baseline is a bare walk over the same files.
 Prints one JSON object on the last line.
 
-    python benchmarks/plan.py [--clips 1000000] [--folder FOLDER]
+    python -m benchmarks.plan [--clips 1000000] [--folder FOLDER]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Retrieval of 100,000 x 100,000 with intervals in bounded memory, and its price at 10,000.
 
-Run: python benchmarks/retrieval.py [--size 100000] [--small 10000] [--rounds 3]
+Run: python -m benchmarks.retrieval [--size 100000] [--small 10000] [--rounds 3]
 
 The large run ranks every clip's text among all texts and back, with a shuffled control, and gives
 intervals. At the small size, in turn, the same ranks come from the whole float32 matrix in NumPy:

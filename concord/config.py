@@ -33,6 +33,7 @@ from concord.config_fields import (
     outputs,
     shorthand,
 )
+from concord.models.base import MAX_PIXELS
 
 
 class PromptSet(Section):
@@ -150,7 +151,7 @@ class Media(Section):
         "each worker, more than ordinary clips take, and for twice as much when it is tried again",
     )
     max_pixels: Pixels = Field(
-        36_000_000, ge=1, description="largest picture that is opened, width times height"
+        MAX_PIXELS, ge=1, description="largest picture that is opened, width times height"
     )
 
 

@@ -79,9 +79,10 @@ python -m concord score --video a.mp4 --audio a.wav --text "a dog barks" --model
   random weights, the cosine of bf16 to the reference's float32 was at least 0.9999 for every
   trunk; with the published weights it was not measured. Set `fp32` to be sure.
 - Prompts longer than the model reads are embedded as far as it reads them; their rows say so.
-- `precision: auto` is bf16 on a GPU that has it and fp32 elsewhere. The protocol holds the word you
-  set, because a workflow is planned where the GPU is not known; each table's metadata holds what
-  was used (`computed`). Set `fp32` for numbers that are the same on every device, up to rounding.
+- `precision: auto` is bf16 on a GPU that has it and fp32 elsewhere. The protocol of embeddings
+  holds the word you set, because a workflow is planned where the GPU is not known; that of scores
+  holds what was used, and embeddings of two precisions are never scored together. Set `fp32` for
+  numbers that are the same on every device, up to rounding.
 
 ## Weights
 

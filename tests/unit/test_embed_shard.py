@@ -119,10 +119,8 @@ def test_another_protocol_embeds_again(fake, tmp_path):
     assert counts(output) == (2, 0)
 
 
-def test_a_killed_job_goes_on_where_it_was(fake, tmp_path):
-    """The job dies in its second batch; the first is not embedded again."""
-    output = tmp_path / "out.parquet"
-    media = clips(tmp_path, [str(i) for i in range(8)])
+def dies_at_the_fourth(fake):
+    """Let the embedder die at clip 4; gives what it did before."""
     embed = fake.embedder.embed
 
     def dies(modality, inputs):
@@ -131,6 +129,14 @@ def test_a_killed_job_goes_on_where_it_was(fake, tmp_path):
         return embed(modality, inputs)
 
     fake.embedder.embed = dies
+    return embed
+
+
+def test_a_killed_job_goes_on_where_it_was(fake, tmp_path):
+    """The job dies in its second batch; the first is not embedded again."""
+    output = tmp_path / "out.parquet"
+    media = clips(tmp_path, [str(i) for i in range(8)])
+    embed = dies_at_the_fourth(fake)
     with pytest.raises(KeyboardInterrupt):
         run(media, output)
     assert not output.exists()
@@ -267,14 +273,7 @@ def test_settings_that_changed_on_a_hub_are_not_mixed(fake, tmp_path):
 def test_a_killed_job_remembers_its_weights(fake, tmp_path):
     """The first run leaves rows, but no table; the hub then gives other weights."""
     media = clips(tmp_path, [str(i) for i in range(8)])
-    embed = fake.embedder.embed
-
-    def dies(modality, inputs):
-        if inputs[0][0, 0] == 4:
-            raise KeyboardInterrupt
-        return embed(modality, inputs)
-
-    fake.embedder.embed = dies
+    embed = dies_at_the_fourth(fake)
     with pytest.raises(KeyboardInterrupt):
         run(media, tmp_path / "out.parquet")
     fake.embedder.embed, fake.embedder.weights_sha256 = embed, "b"

@@ -11,6 +11,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from concord.errors import UserError
+from concord.models import leases
 
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 
@@ -83,9 +84,9 @@ def show_results(results: Path) -> None:
 
 def count_gpus() -> int:
     """GPUs of this machine that the process may use, without loading a GPU library."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get(leases.VISIBLE)
     if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+        return len(leases.named(visible))
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 

@@ -1,26 +1,15 @@
-"""Two jobs get two devices, a killed job leaves none behind, and precision follows the device."""
+"""Two jobs get two devices, the CPU does without, and precision follows the device."""
 
-import subprocess
-import sys
-import threading
-import time
+import os
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from concord.errors import UserError  # noqa: E402
-from concord.models import devices  # noqa: E402
+from concord.models import devices, leases  # noqa: E402
 from concord.models.devices import lease, precision  # noqa: E402
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from concord.models.devices import _take
-index, lock = _take(sys.argv[2:], Path(sys.argv[1]))
-print(index, flush=True)
-time.sleep(60)
-"""
 
 
 def test_without_a_gpu_the_cpu_is_used(monkeypatch):
@@ -63,28 +52,34 @@ def test_float32_is_never_tf32(monkeypatch):
         assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_jobs_get_different_gpus_and_wait_for_one(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(devices, "POLL_S", 0.05)
-    first, lock = devices._take(["a", "b"], tmp_path)
-    second, other = devices._take(["a", "b"], tmp_path)
-    assert (first, second) == (0, 1)
-    taken = []
-    waiter = threading.Thread(target=lambda: taken.append(devices._take(["a", "b"], tmp_path)))
-    waiter.start()
-    time.sleep(0.3)
-    assert not taken
-    other.close()
-    waiter.join(timeout=10)
-    assert taken[0][0] == 1
-    assert "all 2 GPUs are held" in capsys.readouterr().err
-    lock.close()
+@pytest.fixture
+def gpus(monkeypatch, tmp_path):
+    """A machine on which PyTorch sees two GPUs; gives what it was told to use."""
+    chosen = []
+    names = [SimpleNamespace(uuid="a"), SimpleNamespace(uuid="b")]
+    monkeypatch.setenv(leases.FOLDER, str(tmp_path / "locks"))
+    monkeypatch.delenv(leases.VISIBLE, raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", names.__getitem__)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
 
 
-def test_a_killed_job_gives_its_gpu_back(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path), "a"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "0\n"
-        holder.kill()
-    index, lock = devices._take(["a"], tmp_path)
-    assert index == 0
-    lock.close()
+def test_two_jobs_get_two_gpus(gpus, tmp_path):
+    with lease("auto", "k") as first, lease("auto", "k") as second:
+        assert (first.index, second.index) == (0, 1)
+    assert gpus == [0, 1]
+    locks = sorted(path.name for path in (tmp_path / "locks").iterdir())
+    assert locks == ["GPU-a.lock", "GPU-b.lock"]
+
+
+def test_parts_of_a_gpu_are_chosen_before_cuda_sees_the_first_alone(gpus, monkeypatch):
+    monkeypatch.setenv(leases.VISIBLE, "MIG-1,MIG-2")
+    with lease("auto", "k") as first:
+        assert os.environ[leases.VISIBLE] == "MIG-1"
+        monkeypatch.setenv(leases.VISIBLE, "MIG-1,MIG-2")  # as another process has it
+        with lease("auto", "k") as second:
+            assert os.environ[leases.VISIBLE] == "MIG-2"
+            assert (first.index, second.index) == (0, 0)

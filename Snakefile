@@ -6,6 +6,9 @@ tables, exports and a page in the results folder.
 
 from snakemake.utils import min_version
 
+from concord import job
+from concord.report import cost
+
 min_version("9.27")
 
 if not workflow.overwrite_configfiles:
@@ -33,6 +36,15 @@ rule all:
         [] if CONFIG.media.keep_proxies else "<results>/media/.dropped",
 
 
+onstart:
+    job.begin(CONFIG.results)
+
+
 onsuccess:
     sweep(CONFIG)
     run.show_results(CONFIG.results)
+    cost.record(LAYOUT, success=True, cores=workflow.cores)
+
+
+onerror:
+    cost.record(LAYOUT, success=False, cores=workflow.cores)

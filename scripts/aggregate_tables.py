@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.provenance import write_provenance
 from concord.report.aggregate import aggregate
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     config = load(snakemake.config)
     aggregate(config, Path(snakemake.output[0]).parent)
     write_provenance(config, Path(snakemake.output.provenance))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.scores.quality import check
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     check(
         [Path(file) for file in snakemake.input.embeddings],
         Path(snakemake.output.quality),

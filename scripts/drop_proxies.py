@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from concord.logs import log_to
+from concord.job import job
 from concord.media.shard import drop_proxies
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     for table in snakemake.input.media:
         drop_proxies(Path(table))

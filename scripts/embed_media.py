@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.media.protocol import media_protocol
 from concord.models.catalogue import spec
 from concord.models.shard import Means, embed_media
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     config = load(snakemake.config)
     name = snakemake.wildcards.model
     embed_media(

@@ -1,8 +1,8 @@
 """Rule export_formats: write the files that users of older scripts expect."""
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.report.exports import export
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     export(load(snakemake.config))

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from concord.logs import log_to
+from concord.job import job
 from concord.mini.demo import make_demo
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     make_demo(Path(snakemake.output.prompts).parent, workers=snakemake.threads)

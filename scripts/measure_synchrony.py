@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.media.protocol import media_protocol
 from concord.media.proxies import Limits
 from concord.scores.synchrony import measure_shard
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     config = load(snakemake.config)
     measure_shard(
         Path(snakemake.input.media),

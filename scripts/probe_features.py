@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.layout import Layout
 from concord.load import load
-from concord.logs import log_to
 from concord.models.catalogue import spec
 from concord.scores.probes import probe
 from concord.scores.sources import labelling
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     config, wildcards = load(snakemake.config), snakemake.wildcards
     layout = Layout(config, {name: spec(config, name) for name in config.models})
     probe(

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.report.projections import project_features
 from concord.report.results import Results
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     project_features(
         Results(load(snakemake.config)).layout,
         snakemake.wildcards.model,

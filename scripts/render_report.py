@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.report.page import render
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     render(
         load(snakemake.config),
         Path(snakemake.input.tables[0]).parent,

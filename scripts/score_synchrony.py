@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from concord.logs import log_to
+from concord.job import job
 from concord.scores.synchrony import score_synchrony
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     score_synchrony(
         Path(snakemake.output.scores),
         collection=snakemake.wildcards.collection,

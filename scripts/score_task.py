@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.models.base import MODALITIES
 from concord.scores.score import score
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     score(
         snakemake.wildcards.task,
         Path(snakemake.output.scores),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from concord.logs import log_to
+from concord.job import job
 from concord.training.mini import train
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     train(
         Path(snakemake.output.weights),
         metrics=Path(snakemake.output.metrics),

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.media.shard import process_shard
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     media = load(snakemake.config).media
     process_shard(
         Path(snakemake.input.plan),

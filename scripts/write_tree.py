@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from concord.job import job
 from concord.load import load
-from concord.logs import log_to
 from concord.media.protocol import media_protocol
 from concord.media.tree import write_tree
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     config = load(snakemake.config)
     mark = Path(snakemake.output.mark)
     write_tree(

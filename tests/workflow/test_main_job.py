@@ -35,7 +35,24 @@ def test_three_clips_reach_every_room(workflow: Workflow) -> None:
     assert json.loads((exported / "summary.json").read_text())
     page = (workflow.folder / "results" / "report" / "index.html").read_text()
     assert "sample_0009.mp4" in page
+    assert_costs(workflow, printed)
     assert workflow.jobs() == {}, "nothing changed, so nothing is to be done"
+
+
+def assert_costs(workflow: Workflow, printed: str) -> None:
+    """The run ends with a line and a table of its cost, a row for every job."""
+    cost = workflow.table("cost").to_pylist()
+    assert f"cost: {len(cost) - 1} jobs, " in printed
+    assert {row["status"] for row in cost} == {"ok"}
+    logs = workflow.folder.joinpath("results", "logs").rglob("*.log")
+    assert len(cost) - 1 == len(list(logs)), "a row a job, and one of the run"
+    (media,) = (row for row in cost if row["stage"] == "media")
+    assert (media["processed"], media["reused"], media["part"]) == (4, 0, "0000")
+    assert media["cpu_s"] > 0
+    (video,) = (row for row in cost if row["stage"] == "embeddings/mini/video")
+    assert video["processed"] == 4
+    assert video["device"]
+    assert not list(workflow.folder.joinpath("results/benchmarks/.running").glob("*.json"))
 
 
 def test_hostile_names_reach_the_page(workflow: Workflow, clip: Callable[..., Path]) -> None:

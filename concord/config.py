@@ -33,7 +33,7 @@ from concord.config_fields import (
     outputs,
     shorthand,
 )
-from concord.models.base import MAX_PIXELS
+from concord.media.file import MAX_PIXELS
 
 
 class PromptSet(Section):

@@ -73,6 +73,8 @@ class Table:
     name: str
     version: int
     columns: tuple[Column, ...]
+    readable: tuple[int, ...] = ()
+    """Earlier versions, which lack some of the columns: those are null when read."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -96,6 +98,16 @@ def status_columns(subject: str) -> tuple[Column, ...]:
 
 
 _KEY = Column("key", _text, "digest of the input and of the protocol: equal key, equal row")
+
+
+def _size_and_digest(file: str) -> tuple[Column, ...]:
+    """What a file that the media stage made has to be; null in tables of earlier versions."""
+    return (
+        Column(f"{file}_bytes", _int, f"size of the {file} in bytes; null if none or not known"),
+        Column(f"{file}_digest", _text, "first 32 hexadecimal digits of its SHA-256; likewise"),
+    )
+
+
 CLIP_ID = Column("clip_id", _text, "path below the collection's folder, with /; unique in it")
 COLLECTION = Column("collection", _text, "name of the collection")
 _ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else clip_id")
@@ -162,7 +174,7 @@ TEXTS = Table(
 )
 MEDIA = Table(
     "media",
-    2,
+    3,
     (
         CLIP_ID,
         _KEY,
@@ -176,6 +188,8 @@ MEDIA = Table(
         Column("audio_reason", _text, "why the sound cannot be used; null when ok"),
         Column("proxy", _text, "file name of the proxy under video/; null if none"),
         Column("wave", _text, "file name of the 16 kHz mono wave under audio/; null if none"),
+        *_size_and_digest("proxy"),
+        *_size_and_digest("wave"),
         Column("duration_s", _float, "seconds of picture decoded, or of sound without picture"),
         Column("width", _int, "pixels, as shown (after rotation)"),
         Column("height", _int, "pixels, as shown (after rotation)"),
@@ -196,6 +210,7 @@ MEDIA = Table(
         Column("black_fraction", _float, "share of the picture that is black, 0 to 1"),
         Column("frozen_fraction", _float, "share of the picture that stands still, 0 to 1"),
     ),
+    readable=(2,),
 )
 EMBEDDINGS = Table(
     "embeddings",
@@ -325,7 +340,7 @@ ALL_CLIPS = Table(  # and a column a score
 )
 ALL_MEDIA = Table(
     "all_media",
-    1,
+    2,
     (COLLECTION, Column("shard", _text, "shard that holds the clip"), *MEDIA.columns, LIMITED),
 )
 ALL_SCORES = Table("all_scores", 1, (_TASK, MODEL, PROTOCOL, *SCORES.columns, LIMITED))
@@ -387,12 +402,15 @@ def write_table_if_changed(path: Path, table: Table, data: pa.Table) -> bool:
 def read_table(path: Path, table: Table, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file written by `write_table`.
 
+    Columns that a readable earlier version lacks are null.
     Raises UserError when the file is missing, damaged, another table or another version.
     """
     try:
         with pq.ParquetFile(path) as file:
             note = _note(file.schema_arrow)
             found = (note.get("table"), note.get("version"))
+            if found[0] == table.name and found[1] in table.readable:
+                return _completed(file.read(), table, columns)
             if found != (table.name, table.version):
                 raise UserError(
                     f"{path}: expected table {table.name} version {table.version}, found {found}; "
@@ -403,6 +421,14 @@ def read_table(path: Path, table: Table, columns: list[str] | None = None) -> pa
         raise UserError(
             f"{path}: cannot be read as Parquet ({error}); delete it and run again"
         ) from error
+
+
+def _completed(data: pa.Table, table: Table, columns: list[str] | None) -> pa.Table:
+    """The rows of an earlier version with all columns of the table, or those named."""
+    wanted = [c for c in table.columns if columns is None or c.name in columns]
+    there = set(data.column_names)
+    parts = [data[c.name] if c.name in there else pa.nulls(len(data), c.type) for c in wanted]
+    return pa.table(parts, schema=pa.schema([(c.name, c.type) for c in wanted]))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import av
 from concord.media.gate import gate
 from concord.media.measure import count_frames, measure_wave, share
 from concord.media.probe import Picture, Probe, Sound, probe
+from concord.media.store import COLUMNS, FOLDERS, Part, measured
 from concord.media.transcode import (
     PROXY,
     WAVE,
@@ -26,13 +27,15 @@ from concord.media.transcode import (
 
 Row = dict[str, Any]
 WORK_PREFIX = ".work-"
+NO_FILES = dict.fromkeys(f"{name}_{of}" for name in COLUMNS.values() for of in ("bytes", "digest"))
 
 
 @dataclass(frozen=True)
 class Job:
     """What a worker needs to know about a clip; all builtins, so that it travels as JSON.
 
-    `keys` are the row's key if transcoded and if kept from it by the gate.
+    `keys` are the row's key if transcoded and if kept from it by the gate. `parts` is what is made
+    of the clip: the proxy (`v`), the wave (`a`), or both.
     """
 
     clip_id: str
@@ -44,6 +47,7 @@ class Job:
     protocol: dict[str, Any]
     executable: str
     timeout_s: float
+    parts: str = "va"
 
     def row(self) -> Row:
         """The columns that are known before the clip is opened."""
@@ -58,6 +62,7 @@ class Job:
             "duration_s": None,
             "proxy": None,
             "wave": None,
+            **NO_FILES,
         }
 
 
@@ -111,6 +116,7 @@ def filtered(row: Row, reason: str, key: str) -> Row:
     """The row as it is when the gate keeps the clip from being transcoded."""
     changes: Row = {"status": "skipped", "reason": reason, "key": key}
     changes |= dict.fromkeys(("proxy", "wave", "frames", "black_fraction", "frozen_fraction"))
+    changes |= NO_FILES
     if row["video_reason"] in (None, "no_frames"):
         changes |= {"video_status": "skipped", "video_reason": reason, "duration_s": None}
     return row | changes
@@ -171,7 +177,8 @@ def _describe(row: Row, picture: Picture | None, sound: Sound | None) -> None:
 def _make(job: Job, row: Row, source: Source, deadline: float) -> None:
     """Transcode what can be used; under a filtering gate the picture waits for the sound."""
     protocol = job.protocol
-    waiting = "".join(p for p, s in (("v", "video"), ("a", "audio")) if row[f"{s}_status"] == "ok")
+    usable = (part for part, name in FOLDERS.items() if row[f"{name}_status"] == "ok")
+    waiting = "".join(part for part in usable if part in job.parts)
     steps = ["a", "v"] if protocol["filter"] and protocol["require"] != "none" else ["va"]
     for step in steps:
         if step == "v" and (reason := gate_reason(row, protocol)):
@@ -244,16 +251,19 @@ def _finish(job: Job, row: Row, source: Source) -> None:
         row["reason"] = row["audio_reason"] if source.picture is None else row["video_reason"]
     if row["duration_s"] is None and has_sound:
         row["duration_s"] = row["audio_duration_s"]
-    if has_picture:
-        row["proxy"] = _place(source.folder / PROXY, Path(job.folder, "video", f"{row['key']}.mp4"))
-    if has_sound:
-        row["wave"] = _place(source.folder / WAVE, Path(job.folder, "audio", f"{row['key']}.wav"))
+    if has_picture and "v" in job.parts:
+        row.update(_place(source.folder / PROXY, job, "v", f"{row['key']}.mp4"))
+    if has_sound and "a" in job.parts:
+        row.update(_place(source.folder / WAVE, job, "a", f"{row['key']}.wav"))
 
 
-def _place(file: Path, target: Path) -> str:
+def _place(file: Path, job: Job, part: Part, name: str) -> Row:
+    """Move a finished file to its place; returns what the row knows of it."""
+    known = measured(file, part) | {COLUMNS[part]: name}
+    target = Path(job.folder, FOLDERS[part], name)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(file, target)
-    return target.name
+    return known
 
 
 @contextmanager

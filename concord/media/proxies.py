@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from concord.models.base import MAX_PIXELS
+from concord.media.file import MAX_PIXELS, MediaFile
+from concord.media.store import COLUMNS, Part, find
 
 START_S = 30.0
 """Time a process may take beside its clip: to start, and to load its packages."""
@@ -36,7 +37,7 @@ class Limits:
 class Proxies:
     """The proxies and waves of a shard's folder; picklable, for decoder processes.
 
-    Those that were deleted are made again below `scratch`, by the media `protocol`.
+    Those that were deleted or damaged are made again below `scratch`, by the media `protocol`.
     """
 
     shard: Path
@@ -45,23 +46,30 @@ class Proxies:
     limits: Limits
 
     @contextmanager
-    def open(self, row: Mapping[str, Any]) -> Iterator[tuple[Path | None, Path | None]]:
-        """Proxy and wave of a MEDIA row, None for what it has not; they last as long as the block.
+    def open(
+        self, row: Mapping[str, Any], parts: str = "va"
+    ) -> Iterator[tuple[MediaFile | None, MediaFile | None]]:
+        """Proxy (`v`) and wave (`a`) of a MEDIA row, None for what it has not or is not asked for.
 
-        Raises UserError if the machine is at fault, or if the original has changed.
+        They last as long as the block. Raises UserError if the machine is at fault, or if the
+        original has changed.
         """
-        names = (("video", row["proxy"]), ("audio", row["wave"]))
-        proxy, wave = (self.shard / kind / name if name else None for kind, name in names)
-        if all(path is None or path.exists() for path in (proxy, wave)):
-            yield proxy, wave
+        wanted: list[Part] = [part for part in COLUMNS if part in parts and row[COLUMNS[part]]]
+        found = {part: find(self.shard, row, part) for part in wanted}
+        lost = "".join(part for part, file in found.items() if file is None)
+        if not lost:
+            yield found.get("v"), found.get("a")
             return
         from concord.media.shard import restore
 
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            yield restore(
+            again = restore(
                 row,
                 self.protocol,
                 Path(folder),
+                lost,
                 timeout_s=self.limits.timeout_s,
                 memory_mb=self.limits.memory_mb,
             )
+            found |= {part: MediaFile(path) for part, path in again.items()}
+            yield found.get("v"), found.get("a")

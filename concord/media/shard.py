@@ -16,8 +16,10 @@ from concord.clips.files import is_image
 from concord.errors import UserError
 from concord.media.clip import WORK_PREFIX, Job, Row, filtered, gate_reason
 from concord.media.ffmpeg import find_ffmpeg
+from concord.media.file import MediaFile
 from concord.media.gate import gate
 from concord.media.protocol import row_keys
+from concord.media.store import COLUMNS, FOLDERS, Part, damage, find, measured
 from concord.media.worker import Worker
 from concord.progress import Progress
 from concord.protocol import protocol_id
@@ -38,7 +40,7 @@ def process_shard(
     """Write the media table `output` of the clips in `plan`, and video/ and audio/ beside it.
 
     Clips whose row is there already are not opened again; with `keep_proxies` their files have to
-    be there too. Files of clips that left the plan are deleted.
+    be there too, of the size that the row says. Files of clips that left the plan are deleted.
     Raises MachineError if the machine is at fault (a full disk), UserError without an ffmpeg.
     """
     clips = read_table(plan, PLAN).to_pylist()
@@ -50,7 +52,7 @@ def process_shard(
     jobs = [_job(clip, folder, protocol, timeout_s) for clip in clips]
     with Resume(output, MEDIA) as resume:
         done = {
-            key: row
+            key: _with_sizes(folder, row)
             for key, row in resume.done.items()
             if not keep_proxies or _has_files(folder, row)
         }
@@ -79,16 +81,19 @@ def restore(
     row: Mapping[str, Any],
     protocol: dict[str, Any],
     folder: Path,
+    parts: str = "va",
     *,
     timeout_s: float,
     memory_mb: int,
-) -> tuple[Path | None, Path | None]:
-    """Make the proxy and the wave of a row anew, below `folder`; None where the row has none.
+) -> dict[Part, Path]:
+    """Make the proxy (`v`) or the wave (`a`) of a row anew, below `folder`; what the row has.
 
-    Raises UserError if the original no longer gives what the row says.
+    A file that differs from the first one, as another ffmpeg may make it, is told on standard
+    error. Raises UserError if the original no longer gives what the row says.
     """
-    if not row["proxy"] and not row["wave"]:
-        return None, None
+    wanted: list[Part] = [part for part in COLUMNS if part in parts and row[COLUMNS[part]]]
+    if not wanted:
+        return {}
     job = Job(
         row["clip_id"],
         row["path"],
@@ -99,18 +104,27 @@ def restore(
         protocol | {"filter": False},
         find_ffmpeg().path,
         timeout_s,
+        "".join(wanted),
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Worker(memory_mb) as worker:
         again = worker.run(job)
-    if (again["proxy"], again["wave"]) != (row["proxy"], row["wave"]):
+    if any(again[COLUMNS[part]] != row[COLUMNS[part]] for part in wanted):
         raise UserError(
             f"{row['path']}: expected the media the table describes, found "
             f"{again['reason'] or again['video_reason'] or again['audio_reason']}; "
             "the file has changed: run the workflow again"
         )
-    proxy, wave = again["proxy"], again["wave"]
-    return proxy and folder / "video" / proxy, wave and folder / "audio" / wave
+    made = {part: folder / FOLDERS[part] / again[COLUMNS[part]] for part in wanted}
+    for part, path in made.items():
+        if damage(MediaFile(path), row, part):
+            print(
+                f"{row['clip_id']!r}: the {COLUMNS[part]} made again from the original is not the "
+                "same as the first, as with another version of ffmpeg",
+                file=sys.stderr,
+                flush=True,
+            )
+    return made
 
 
 def drop_proxies(output: Path) -> None:
@@ -168,8 +182,17 @@ def _size(job: Job) -> int:
 
 
 def _has_files(folder: Path, row: Row) -> bool:
-    files = [("video", row["proxy"]), ("audio", row["wave"])]
-    return all((folder / kind / name).exists() for kind, name in files if name)
+    named: list[Part] = [part for part, column in COLUMNS.items() if row[column]]
+    return all(find(folder, row, part, whole=False) for part in named)
+
+
+def _with_sizes(folder: Path, row: Row) -> Row:
+    """The row with the sizes and digests of its files, which earlier versions did not note."""
+    for part, column in COLUMNS.items():
+        path = folder / FOLDERS[part] / (row[column] or "")
+        if row[f"{column}_bytes"] is None and path.is_file():
+            row = row | measured(path, part)
+    return row
 
 
 def _tell(row: Row) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from concord.errors import UserError
 from concord.media.ffmpeg import find_ffmpeg
+from concord.media.file import URL_PROTOCOLS, MediaFile
 from concord.media.paths import Written, usual_name
 from concord.media.proxies import Limits, Proxies
 from concord.media.transcode import MachineError
@@ -74,15 +75,16 @@ def write_tree(
         raise UserError(*problems)
 
 
-def _mux(proxy: Path | None, wave: Path | None, folder: Path, timeout_s: float) -> Path:
+def _mux(proxy: MediaFile | None, wave: MediaFile | None, folder: Path, timeout_s: float) -> Path:
     """Picture as it is and sound as AAC in one new file of `folder`."""
     target = folder / "both.mp4"
-    inputs = [word for path in (proxy, wave) if path for word in ("-i", f"file:{path.absolute()}")]
-    command = [find_ffmpeg().path, "-nostdin", "-v", "error", "-threads", "1", *inputs]
+    safe = ("-protocol_whitelist", URL_PROTOCOLS)
+    inputs = [word for file in (proxy, wave) if file for word in (*safe, "-i", file.url)]
+    command = [find_ffmpeg().path, "-nostdin", "-v", "error", "-threads", "1"]
     codecs = ["-c:v", "copy", "-c:a", "aac", "-map_metadata", "-1", "-fflags", "+bitexact"]
     try:
         subprocess.run(
-            [*command, *codecs, "-movflags", "+faststart", f"file:{target}"],
+            [*command, *inputs, *codecs, "-movflags", "+faststart", f"file:{target}"],
             check=True,
             capture_output=True,
             text=True,

@@ -11,8 +11,10 @@ come from a network:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+from concord.media.file import MAX_PIXELS as MAX_PIXELS
+from concord.media.file import MediaFile as MediaFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,22 +27,6 @@ COMPANIONS: tuple[Modality, ...] = ("image", "depth", "thermal", "imu")
 
 DECIDES: dict[str, tuple[Modality, ...]] = {"frames": ("video",), "reads": ("video", "audio")}
 """What decides the numbers of some modalities alone, in every family; see ModelSpec.decides."""
-MAX_PIXELS = 36_000_000
-"""Largest picture that is opened, width times height, unless media.max_pixels says otherwise."""
-
-
-@dataclass(frozen=True)
-class MediaFile:
-    """What a reader opens: a proxy, a wave, an original or a companion file.
-
-    `stream` is the index of the stream to decode in an original; None: the only one there is. A
-    picture of more than `max_pixels` is `too_large`.
-    """
-
-    path: Path
-    stream: int | None = None
-    max_pixels: int = MAX_PIXELS
-
 
 Reader = Callable[[MediaFile], "np.ndarray"]
 """Picklable. Takes a file, gives what the family's embedder takes for one clip.

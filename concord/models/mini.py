@@ -58,7 +58,7 @@ def read_audio(file: MediaFile) -> np.ndarray:
     import soundfile
 
     try:
-        samples, rate_hz = soundfile.read(file.path, dtype="float32", always_2d=True)
+        samples, rate_hz = soundfile.read(file.source(), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise ValueError("unreadable", str(error)) from error
     if rate_hz != RATE_HZ:

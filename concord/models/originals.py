@@ -97,8 +97,8 @@ def _open(file: MediaFile, kind: str) -> Iterator[tuple[Any, Any]]:
     """The open file and its stream, a picture (`video`) or a sound (`audio`)."""
     import av
 
-    path = str(file.path.absolute())
-    with av.open(path, options=OPEN_OPTIONS, metadata_errors="replace") as container:
+    source = file.source()
+    with av.open(source, options=OPEN_OPTIONS, metadata_errors="replace") as container:
         if file.stream is None:
             stream = choose_streams(container)[kind == "audio"]
         else:

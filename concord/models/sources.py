@@ -15,6 +15,7 @@ from concord.resume import Row
 
 MADE = {"video": "proxy", "audio": "wave"}
 """The column of MEDIA that names the file which the media stage made of a modality."""
+PART = {"video": "v", "audio": "a"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class ProxyReader:
     proxies: Proxies
 
     def __call__(self, row: Row) -> np.ndarray:
-        with self.proxies.open(row) as (proxy, wave):
-            path = proxy if self.modality == "video" else wave
-            assert path is not None
-            return self.read(MediaFile(path))
+        with self.proxies.open(row, PART[self.modality]) as (proxy, wave):
+            file = proxy or wave
+            assert file is not None
+            return self.read(file)
 
     def warm(self) -> None:
         """Warm the family's reader, where it can be."""

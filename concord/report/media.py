@@ -12,7 +12,9 @@ from concord.config import Config
 from concord.errors import UserError
 from concord.files import atomic_path
 from concord.media.ffmpeg import find_ffmpeg
+from concord.media.file import URL_PROTOCOLS, MediaFile
 from concord.media.protocol import media_protocol
+from concord.media.proxies import Limits, Proxies
 
 TIMEOUT_S = 60
 SMALLER = "scale=w='min(480,iw)':h=-2"
@@ -41,8 +43,10 @@ def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
     poster = target.with_suffix(".jpg")
     if not (target.exists() and poster.exists()):
         try:
-            with tempfile.TemporaryDirectory() as scratch:
-                proxy, wave = _sources(config, row, Path(scratch))
+            with (
+                tempfile.TemporaryDirectory() as scratch,
+                _proxies(config, row, Path(scratch)).open(row) as (proxy, wave),
+            ):
                 if proxy is None:
                     return Clip(problem="there is no picture")
                 _mux(proxy, wave, target, poster, (row["duration_s"] or 0) / 2)
@@ -73,35 +77,25 @@ def place_picture(row: Mapping[str, Any], folder: Path) -> Clip:
     return Clip(poster=f"{folder.name}/{target.name}")
 
 
-def _sources(
-    config: Config, row: Mapping[str, Any], scratch: Path
-) -> tuple[Path | None, Path | None]:
-    folder = config.results / "media" / row["collection"] / row["shard"]
-    proxy = folder / "video" / row["proxy"] if row["proxy"] else None
-    wave = folder / "audio" / row["wave"] if row["wave"] else None
-    if any(path is not None and not path.exists() for path in (proxy, wave)):
-        from concord.media.shard import restore
-
-        return restore(
-            row,
-            media_protocol(config, row["collection"]),
-            scratch,
-            timeout_s=config.media.timeout_s,
-            memory_mb=config.media.memory_mb,
-        )
-    return proxy, wave
+def _proxies(config: Config, row: Mapping[str, Any], scratch: Path) -> Proxies:
+    shard = config.results / "media" / row["collection"] / row["shard"]
+    limits = Limits(config.media.timeout_s, config.media.memory_mb)
+    return Proxies(shard, media_protocol(config, row["collection"]), scratch, limits)
 
 
-def _mux(proxy: Path, wave: Path | None, target: Path, poster: Path, middle_s: float) -> None:
+def _mux(
+    proxy: MediaFile, wave: MediaFile | None, target: Path, poster: Path, middle_s: float
+) -> None:
     """Write `target` and `poster`, the frame at `middle_s`, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    sound = ["-i", str(wave)] if wave else []
+    safe = ["-protocol_whitelist", URL_PROTOCOLS]
+    sound = [*safe, "-i", wave.url] if wave else []
     choice = ["-map", "0:v", *(["-map", "1:a", "-c:a", "aac", "-b:a", "96k"] if wave else [])]
     with ExitStack() as stack:
         clip, picture = (stack.enter_context(atomic_path(path)) for path in (target, poster))
         command = [
-            find_ffmpeg().path, "-nostdin", "-v", "error", "-y", "-protocol_whitelist", "file,pipe",
-            "-i", str(proxy), *sound,
+            find_ffmpeg().path, "-nostdin", "-v", "error", "-y",
+            *safe, "-i", proxy.url, *sound,
             *choice, "-c:v", "copy", "-movflags", "+faststart", str(clip),
             "-map", "0:v", "-ss", f"{middle_s:.3f}", "-frames:v", "1", "-q:v", "6", str(picture),
         ]  # fmt: skip

@@ -15,7 +15,7 @@ from concord.tables import COMPANION_FILES, MEDIA, read_table
 DIGITAL_SILENCE_DB = -90.0
 """A sound whose largest sample is at or below this holds zeros alone."""
 _SILENT = "silent"
-_COLUMNS = ["clip_id", "path", "audio_path", "proxy", "wave", "max_volume_db"]
+_COLUMNS = ["clip_id", "path", "audio_path", "proxy_digest", "wave_digest", "max_volume_db"]
 
 
 def different_inputs(
@@ -43,7 +43,7 @@ def _rows(wanted: pa.Array, modality: Modality, tables: Sequence[Path]) -> list[
         else:
             table = read_table(path, MEDIA, _COLUMNS)
         chosen = table.filter(pc.is_in(table["clip_id"], value_set=wanted))
-        found += [row | {"folder": path.parent} for row in chosen.to_pylist()]
+        found += chosen.to_pylist()
     return found
 
 
@@ -74,15 +74,11 @@ def _keys(
         levels = [row.get("max_volume_db") for row in known]
         yield [_SILENT if db is not None and db <= DIGITAL_SILENCE_DB else None for db in levels]
         yield _contents([row.get("audio_path") or row.get("path") for row in known])
-        yield _contents([_made(row, "audio", "wave") for row in known])
+        yield [row.get("wave_digest") for row in known]
         return
     yield _contents([row.get("path") for row in known])
     if modality not in COMPANIONS:
-        yield _contents([_made(row, "video", "proxy") for row in known])
-
-
-def _made(row: Mapping[str, Any], folder: str, column: str) -> Path | None:
-    return row["folder"] / folder / row[column] if row.get(column) else None
+        yield [row.get("proxy_digest") for row in known]
 
 
 def _contents(files: Sequence[str | Path | None]) -> list[str | None]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from concord.media.file import MediaFile
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +40,7 @@ class Motion:
         return not np.any(self.speed > STILL)
 
 
-def read_motion(proxy: Path) -> Motion:
+def read_motion(proxy: MediaFile) -> Motion:
     """Dense optical flow (Farnebäck, SCIA 2003) between neighbouring frames of a proxy.
 
     Parameters are AV-Align's; frames are grey, 80 pixels on the short side.
@@ -52,7 +53,7 @@ def read_motion(proxy: Path) -> Motion:
     previous: npt.NDArray[np.float32] | None = None
     last: npt.NDArray[np.uint8] | None = None
     try:
-        with av.open(str(proxy.absolute())) as container:
+        with av.open(proxy.source()) as container:
             fps = float(container.streams.video[0].average_rate or 0)
             for frame in _grey_frames(container):
                 if last is not None:

@@ -6,11 +6,12 @@ log mel spectrogram (Böck and Widmer, "Maximum filter vibrato suppression for o
 capabilities of onset detection methods", 2012).
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from concord.media.file import MediaFile
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,11 +32,11 @@ class Transients(NamedTuple):
     weights: Floats
 
 
-def read_wave(path: Path) -> tuple[Floats, int]:
+def read_wave(wave: MediaFile) -> tuple[Floats, int]:
     """Samples of a mono wave, -1 to 1, and their rate in Hz."""
     import soundfile
 
-    samples, rate_hz = soundfile.read(path, dtype="float64", always_2d=True)
+    samples, rate_hz = soundfile.read(wave.source(), dtype="float64", always_2d=True)
     return samples.mean(axis=1), int(rate_hz)
 
 

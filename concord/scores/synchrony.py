@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concord.errors import UserError
+from concord.media.file import MediaFile
 from concord.media.protocol import content_id
 from concord.media.proxies import Limits, Proxies
 from concord.progress import Progress
@@ -56,7 +57,7 @@ def av_align(onsets_s: npt.ArrayLike, peaks_s: npt.ArrayLike, fps: float) -> flo
     return min(1.0, shared / (len(onsets) + len(peaks) - shared))
 
 
-def measure(proxy: Path, wave: Path) -> Row:
+def measure(proxy: MediaFile, wave: MediaFile) -> Row:
     """The measured columns of SYNCHRONY, with status and reason, of one proxy and its wave.
 
     Raises ValueError (`unreadable`) for files that do not decode.

@@ -152,12 +152,13 @@ def test_missing_proxies_are_made_again_for_the_job_only(tmp_path, monkeypatch):
     read = ProxyReader(read_name, "video", proxies)
     made = []
 
-    def restore(row, protocol, folder, **limits):
+    def restore(row, protocol, folder, parts, **limits):
+        assert parts == "v"
         made.append(folder / f"{row['clip_id']}.mp4")
         assert protocol == {"size_px": 64}
         assert limits == {"timeout_s": 7, "memory_mb": 800}, "those of the configuration"
         made[-1].touch()
-        return (made[-1], None)
+        return {"v": made[-1]}
 
     monkeypatch.setitem(sys.modules, "concord.media.shard", SimpleNamespace(restore=restore))
     assert [read(media_row(name))[0, 0] for name in ("1", "2")] == [1, 2]

@@ -102,11 +102,12 @@ def test_dropped_proxies_are_not_made_again_until_needed(tmp_path: Path, three: 
     assert run(tmp_path, three, keep_proxies=False)["loud.mp4"] == rows["loud.mp4"]
     assert processed(tmp_path) == 1
 
-    proxy, wave = restore(rows["loud.mp4"], protocol(), tmp_path / "again", **LIMITS)
-    assert proxy is not None
-    assert wave is not None
-    assert proxy.read_bytes() == original
-    assert wave.stat().st_size > 30_000
+    again = restore(rows["loud.mp4"], protocol(), tmp_path / "again", **LIMITS)
+    assert again["v"].read_bytes() == original
+    assert again["a"].stat().st_size > 30_000
+    alone = restore(rows["loud.mp4"], protocol(), tmp_path / "alone", "a", **LIMITS)
+    assert list(alone) == ["a"]
+    assert alone["a"].read_bytes() == again["a"].read_bytes()
     three[0].write_bytes(b"")
     with pytest.raises(UserError, match="changed"):
         restore(rows["loud.mp4"], protocol(), tmp_path / "again2", **LIMITS)

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from concord.config import Config
+from concord.media.file import MediaFile
 from concord.media.protocol import content_id, media_protocol
 from concord.media.proxies import Limits
 from concord.media.shard import drop_proxies, process_shard
@@ -18,11 +19,11 @@ from concord.scores.offset import estimate_offset
 from concord.scores.onsets import find_transients, onset_times, pick_onsets, read_wave
 from concord.scores.synchrony import (
     av_align,
-    measure,
     measure_shard,
     score_synchrony,
     synchrony_protocol,
 )
+from concord.scores.synchrony import measure as measure_files
 from concord.tables import CLIPS, MEDIA, PLAN, SCORES, SYNCHRONY, read_metadata, read_table
 from concord.tables import write_table as write
 
@@ -49,6 +50,10 @@ def write_picture(path: Path, positions: np.ndarray, flashes: np.ndarray | None 
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
+
+
+def measure(proxy: Path, wave: Path) -> dict[str, Any]:
+    return measure_files(MediaFile(proxy), MediaFile(wave))
 
 
 def jumps(events_s: np.ndarray) -> np.ndarray:
@@ -109,10 +114,10 @@ def test_av_align_falls_when_the_sound_is_late(tmp_path: Path) -> None:
 def test_other_events_give_no_offset(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     proxy = write_picture(tmp_path / "v.mp4", jumps(EVENTS_S))
-    motion, claims = read_motion(proxy), 0
+    motion, claims = read_motion(MediaFile(proxy)), 0
     for _ in range(20):
         wave = write_clicks(tmp_path / "a.wav", np.sort(rng.uniform(0.3, 7.5, 8)))
-        found = estimate_offset(find_transients(*read_wave(wave)), motion, DURATION_S)
+        found = estimate_offset(find_transients(*read_wave(MediaFile(wave))), motion, DURATION_S)
         claims += found.ms is not None
         assert found.reason == (None if found.ms is not None else "no_synchrony")
     assert claims <= 4
@@ -148,7 +153,7 @@ def test_a_short_clip_is_too_short(tmp_path: Path) -> None:
     assert measure(proxy, wave) == {"status": "skipped", "reason": "too_short"}
     one = write_picture(tmp_path / "one.mp4", np.full((2, 2), 40))
     with pytest.raises(ValueError, match="too_short"):
-        read_motion(one)
+        read_motion(MediaFile(one))
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def plan(config: ConfigFile = DEFAULT) -> None:
     plan.run(config)
 
 
+@app.command("fetch-weights")
+def fetch_weights(config: ConfigFile = DEFAULT) -> None:
+    """Fetch all weights now, for a run on machines without a network."""
+    from concord.commands import fetch
+
+    fetch.run(config)
+
+
 @app.command()
 def failures(
     config: ConfigFile = DEFAULT,

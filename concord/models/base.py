@@ -5,12 +5,13 @@ come from a network:
 
     reader(spec, modality) -> Reader      how a file becomes views; runs in decoder processes
     load(spec, device) -> Embedder        the network, on a device
-    fetch(spec) -> None                   makes sure that load finds all files here; called before
-                                          a job takes a GPU
+    fetch(spec) -> Fetched                makes sure that load finds all files here; called before
+                                          a job takes a GPU, and by `concord fetch-weights`
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from concord.media.file import MAX_PIXELS as MAX_PIXELS
@@ -88,6 +89,14 @@ class ModelSpec:
         if self.reads == "originals" and counts("reads"):
             content["reads"] = self.reads
         return content
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The files of a model on this machine: its weights, and what else a network had to bring."""
+
+    weights: Sequence[Path]
+    others: Sequence[Path] = ()
 
 
 class Embedder(Protocol):

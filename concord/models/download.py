@@ -24,6 +24,8 @@ TIMEOUT_S = 60.0
 FIRST_TRIES, FRUITLESS_TRIES = 2, 3
 """Tries in a row that bring nothing before it is given up: at first, and once something came."""
 WAIT_S = 2.0
+OFFLINE, YES = "HF_HUB_OFFLINE", ("1", "ON", "YES", "TRUE")
+"""The variable that keeps hubs from being asked, and what its client takes for yes."""
 CHUNK = 1 << 20
 
 
@@ -49,6 +51,8 @@ def fetch(
     be kept where it should be.
     """
     part = path.with_name(f"{path.name}.part")
+    if not path.exists() and os.environ.get(OFFLINE, "").upper() in YES:
+        raise UserError(f"{path} is not there, and {OFFLINE} says to fetch nothing. {hint}")
     while not path.exists():
         with _open_locked(part, hint) as file:
             if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):

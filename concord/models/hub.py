@@ -36,6 +36,13 @@ def fetching(name: str, source: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def patience() -> Iterator[None]:
+    """Within it a client that a library calls uses its cache alone if the hub is silent."""
+    with _patience(_silence()):
+        yield
+
+
 def revision(path: Path) -> str | None:
     """The commit that a file or folder in the hub's cache is of; None for any other place."""
     return next((p.name for p in (path, *path.parents) if p.parent.name == "snapshots"), None)
@@ -46,13 +53,25 @@ def fetched_sha256(path: Path) -> str:
     return cached_sha256(path, cache_folder() / "weights.json")
 
 
+def cached_files(repository: str) -> list[Path]:
+    """The files of a repository that the hub's cache has, of the commit it was last asked for."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repository, local_files_only=True))
+    except Exception:  # a hub's client raises its own; then nothing was needed of it
+        return []
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def _by_hand(source: str) -> str:
     if "://" in source:
         return "download it"
     repository, _, commit = source.partition("@")
     return (
-        f"run `hf download {repository}{f' --revision {commit}' if commit else ''}` (it fills the "
-        "cache, HF_HOME), then run again, offline with HF_HUB_OFFLINE=1"
+        "run `python -m concord fetch-weights` with this configuration, or `hf download "
+        f"{repository}{f' --revision {commit}' if commit else ''}` (both fill the cache, HF_HOME), "
+        "then run again, offline with HF_HUB_OFFLINE=1"
     )
 
 

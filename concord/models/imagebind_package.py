@@ -15,7 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from concord.errors import UserError, shortened
-from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.base import Fetched, Modality, ModelSpec, Reader
 from concord.models.devices import dtype as dtype_of
 from concord.models.devices import precision
 from concord.models.imagebind import fetch as imagebind_fetch
@@ -36,9 +36,9 @@ def reader(spec: ModelSpec, modality: Modality) -> Reader:
     return imagebind_reader(spec, modality)
 
 
-def fetch(spec: ModelSpec) -> None:
+def fetch(spec: ModelSpec) -> Fetched:
     """Bring the published weights to this machine: as in the family imagebind."""
-    imagebind_fetch(spec)
+    return imagebind_fetch(spec)
 
 
 def load(spec: ModelSpec, device: torch.device) -> ImageBindEmbedder:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from concord.errors import UserError, did_you_mean, shortened
-from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.base import Fetched, Modality, ModelSpec, Reader
 from concord.models.decode import Policy
 from concord.models.devices import autocast, precision
 from concord.models.families import HUB, OpenClip, read_settings, setting
-from concord.models.hub import fetched_sha256, fetching, revision
+from concord.models.hub import cached_files, fetched_sha256, fetching, patience, revision
 from concord.models.pictures import FrameReader, PictureReader, Preprocessing
 from concord.models.vectors import unit
 from concord.models.weights import sha256
@@ -85,10 +85,24 @@ def _resizing(spec: ModelSpec, recipe: Recipe) -> Preprocessing:
     )
 
 
-def fetch(spec: ModelSpec) -> None:
-    """Bring a hub's files to this machine. Raises UserError if they cannot be fetched."""
-    if not spec.checkpoint:
-        _fetch(spec)
+def fetch(spec: ModelSpec) -> Fetched:
+    """Bring a hub's files to this machine, those of another model's text side too.
+
+    Raises UserError if they cannot be fetched.
+    """
+    from huggingface_hub import hf_hub_download
+
+    weights = [Path(spec.checkpoint) if spec.checkpoint else _fetch(spec)]
+    described = [_description(spec)] if _hub(spec) else []
+    text = _model_config(spec)["text_cfg"]
+    if network := text.get("hf_model_name"):
+        with fetching(spec.name, network):
+            hf_hub_download(network, "config.json")
+    if text.get("hf_tokenizer_name"):
+        _tokenizer(spec)
+    borrowed = {text.get(key) for key in ("hf_model_name", "hf_tokenizer_name")} - {None}
+    files = [path for repository in sorted(borrowed) for path in cached_files(repository)]
+    return Fetched(weights, [*described, *files])
 
 
 def load(spec: ModelSpec, device: "torch.device") -> "OpenClipEmbedder":
@@ -103,8 +117,9 @@ def load(spec: ModelSpec, device: "torch.device") -> "OpenClipEmbedder":
     tokenizer = _tokenizer(spec)
     weights = Path(spec.checkpoint) if spec.checkpoint else _fetch(spec)
     activation = {"quick_gelu": bool(tag.get("quick_gelu"))} if tag else {}
+    borrows = bool(_model_config(spec)["text_cfg"].get("hf_model_name"))
     try:
-        with _quiet():
+        with _quiet(), patience() if borrows else nullcontext():
             model = open_clip.create_model(
                 _name(spec),
                 load_weights=False,

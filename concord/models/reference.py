@@ -87,9 +87,11 @@ python -m concord score --video a.mp4 --audio a.wav --text "a dog barks" --model
 ## Weights
 
 - `mini` is part of this package. It knows the world of the demo clips only.
-- `architecture:tag` weights come from their hub when a job first needs them. For machines without
-  network run `hf download REPOSITORY` elsewhere, copy the cache (`HF_HOME`) and set
-  `HF_HUB_OFFLINE=1`; or give a local file with `checkpoint`. The error names the repository.
+- Weights that a hub or a URL has come when a job first needs them. For machines without network,
+  `python -m concord fetch-weights` fetches those of all configured models where there is one (a
+  cluster's login node), with tokenizers and settings, and says where they lie, their digests and
+  licences; then set `HF_HUB_OFFLINE=1`. Or copy the caches (`HF_HOME`, `~/.cache/concord`), or give
+  a local file with `checkpoint`.
 - `checkpoint` is a `.safetensors` file or a state dict saved by PyTorch. For `open_clip` it may be
   a folder with `open_clip_config.json` and one weight file, for `imagebind` a folder with
   `imagebind_config.json` and one; for `transformers` it is the folder that `save_pretrained`

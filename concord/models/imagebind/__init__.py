@@ -5,7 +5,7 @@ Its weights may not be used commercially (CC-BY-NC-SA-4.0).
 
 from typing import TYPE_CHECKING
 
-from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.base import Fetched, Modality, ModelSpec, Reader
 
 if TYPE_CHECKING:
     import torch
@@ -20,15 +20,14 @@ def reader(spec: ModelSpec, modality: Modality) -> Reader:
     return file_reader(spec, modality)
 
 
-def fetch(spec: ModelSpec) -> None:
+def fetch(spec: ModelSpec) -> Fetched:
     """Bring the published weights to this machine, where a model has none of its own.
 
     Raises UserError if they cannot be fetched.
     """
     from concord.models.imagebind.weights import weights_file
 
-    if not spec.checkpoint:
-        weights_file(spec)
+    return Fetched([weights_file(spec)[0]])
 
 
 def load(spec: ModelSpec, device: "torch.device") -> "ImageBindEmbedder":

@@ -31,8 +31,9 @@ def weights_file(spec: ModelSpec) -> tuple[Path, str]:
         return path, spec.sha256 or sha256(path)
     path = cache_folder() / PUBLISHED.rsplit("/", 1)[-1]
     hint = (
-        f"models.{spec.name} needs this file: on a machine without network, copy it from "
-        f"another one to {path}, or set models.{spec.name}.checkpoint to where it is"
+        f"models.{spec.name} needs this file: run `python -m concord fetch-weights` on a machine "
+        f"with network and the same home, or copy it to {path}, or set "
+        f"models.{spec.name}.checkpoint to where it is"
     )
     fetch(PUBLISHED, path, sha256=spec.sha256, check=_whole, hint=hint)
     found = cached_sha256(path, cache_folder() / "weights.json")

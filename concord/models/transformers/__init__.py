@@ -8,9 +8,9 @@ see all frames together, as one view. No code of a checkpoint is ever run.
 
 from typing import TYPE_CHECKING
 
-from concord.models.base import Modality, ModelSpec, Reader
+from concord.models.base import Fetched, Modality, ModelSpec, Reader
 from concord.models.transformers.architectures import ARCHITECTURES
-from concord.models.transformers.checkpoint import local_folder
+from concord.models.transformers.checkpoint import FAMILY, local_folder
 from concord.models.transformers.readers import ImageReader, SoundReader, VideoReader
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ def reader(spec: ModelSpec, modality: Modality) -> Reader:
     return VideoReader(folder, spec.frames, architecture.sees)
 
 
-def fetch(spec: ModelSpec) -> None:
+def fetch(spec: ModelSpec) -> Fetched:
     """Bring a hub's files to this machine. Raises UserError if they cannot be fetched."""
-    local_folder(spec)
+    folder = local_folder(spec)
+    return Fetched(FAMILY.weight_files(folder), FAMILY.settings(folder))
 
 
 def load(spec: ModelSpec, device: "torch.device") -> "TransformersEmbedder":

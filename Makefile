@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := demo
-.PHONY: env demo test lint lock clean
+.PHONY: env demo test test-slurm lint lock clean
 
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 LOCK := envs/requirements.lock
@@ -33,6 +33,10 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest -n $(CORES) --dist loadscope --no-loadscope-reorder
+
+# On a SLURM of its own; needs Debian's packages slurmctld, slurmd, slurm-client, munge.
+test-slurm: env
+	$(BIN)/python -m pytest tests/slurm $(wildcard tests/faults/test_cluster*.py)
 
 lint: env
 	$(BIN)/ruff check .

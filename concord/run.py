@@ -68,6 +68,18 @@ def offer_resources(workflow: Any, **amounts: int) -> None:
             workflow.register_resource(resource, amount)
 
 
+def cores(workflow: Any) -> int | None:
+    """Cores that jobs of this machine share; None for jobs of a cluster.
+
+    There, each takes what it asks for; the machine it runs on may not count (it parses the
+    Snakefile again, and has to ask for the same as the process that submitted it).
+    """
+    if workflow.remote_exec or workflow.nodes is not None:
+        return None
+    found: int = workflow.cores
+    return found
+
+
 def tell(notes: Iterable[str]) -> None:
     """Print notes to the standard error, where Snakemake prints too."""
     for note in notes:

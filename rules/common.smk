@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from concord import clips, run
+from concord import clips, cluster, run
 from concord.errors import UserError
 from concord.layout import Layout
 from concord.load import load, read_yaml
@@ -58,13 +58,12 @@ def plan(collections):
 
 def model_threads(model):
     """Decoders beside a GPU; without one the network itself uses all cores of the machine."""
-    cores = None if gpus(model) and GPUS else workflow.cores
-    return cores or CONFIG.models[model].workers
+    return (not (gpus(model) and GPUS) and run.cores(workflow)) or CONFIG.models[model].workers
 
 
 def gpus(model):
     """GPUs that a model's job takes, if there are any."""
-    return int(CONFIG.models[model].device != "cpu")
+    return int(CONFIG.models[model].device != "cpu" and cluster.offers_gpus())
 
 
 def model_memory_mb(model):
@@ -95,5 +94,6 @@ if workflow.is_main_process:
         PLANNED.update(CONFIG.collections)  # by the run that is under way
     else:
         or_stop(run.lock_results, CONFIG.results)
+        run.tell(or_stop(cluster.prepare, workflow, CONFIG.results))
     run.tell(unmeasured(CONFIG, SPECS))
     plan([name for name in CONFIG.collections if not CONFIG.is_demo(name)])

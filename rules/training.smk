@@ -17,7 +17,7 @@ rule train_mini:
         "<results>/benchmarks/train_mini.tsv"
     conda:
         "../envs/models.yaml"
-    threads: workflow.cores or 8
+    threads: run.cores(workflow) or 8
     resources:
         mem_mb=8000,
         runtime=120,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.slurm.fixtures")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

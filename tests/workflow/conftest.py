@@ -40,6 +40,7 @@ class Workflow:
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
     python: str = sys.executable
+    environment: dict[str, str] = field(default_factory=dict)
 
     def write_prompts(self, indices: Iterable[int]) -> None:
         prompts = [
@@ -48,16 +49,21 @@ class Workflow:
         ]
         (self.folder / "prompts.json").write_text(json.dumps(prompts))
 
+    def surroundings(self) -> dict[str, str]:
+        return {**os.environ, "OMP_NUM_THREADS": "1", **self.environment}
+
     def command(self, *arguments: str) -> list[str]:
+        self.write_config()
+        command = [self.python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--configfile", "config.yaml", "--profile", str(ROOT / "profiles" / "test")]
+        return [*command, *arguments]
+
+    def write_config(self) -> None:
         (self.folder / "config.yaml").write_text(
             yaml.safe_dump(self.config, allow_unicode=True, sort_keys=False), encoding="utf-8"
         )
-        command = [self.python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        command += ["--configfile", "config.yaml", "--cores", "2"]
-        command += ["--workflow-profile", str(ROOT / "profiles" / "default")]
-        return [*command, *arguments]
 
-    def run(self, *arguments: str, ok: bool = True) -> str:
+    def run(self, *arguments: str, ok: bool = True, limit_s: int = 600) -> str:
         """Run to the end and return everything printed; fails the test on another exit status."""
         done = subprocess.run(
             self.command(*arguments),
@@ -65,8 +71,8 @@ class Workflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            timeout=limit_s,
+            env=self.surroundings(),
         )
         assert (done.returncode == 0) == ok, done.stdout[-6000:]
         return done.stdout

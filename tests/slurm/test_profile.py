@@ -1,0 +1,78 @@
+"""The documented command runs on SLURM, and what it asks SLURM for."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from tests.slurm.fixtures import ClusterRun
+from tests.slurm.private_slurm import PrivateSlurm
+from tests.workflow.conftest import ROOT
+
+pytest_plugins = ["tests.slurm.fixtures"]
+
+ONE_JOB = "results/embeddings/mini/text"
+
+
+def keys(profile: str) -> set[str]:
+    return set(yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text()))
+
+
+def test_profiles_share_no_key() -> None:
+    """profiles/default is loaded beside any other and would win."""
+    assert not keys("default") & keys("slurm")
+    assert not keys("default") & keys("test")
+
+
+def test_the_lines_to_edit_are_what_they_say() -> None:
+    """Uncommented, they are valid, and the partition of GPUs is that of all rules that take one."""
+    text = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
+    edited = re.sub(r"^# ?(  slurm_\w+:|set-resources:)", r"\1", text, flags=re.MULTILINE)
+    assert (
+        len([1 for a, b in zip(text.split("\n"), edited.split("\n"), strict=True) if a != b]) == 3
+    )
+    profile = yaml.safe_load(edited)
+    assert profile["default-resources"] == {
+        "nodes": 1,
+        "slurm_account": "lab",
+        "slurm_partition": "cpu",
+    }
+    rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    named = re.findall(r"^(?:rule|checkpoint) (\w+):((?:\n(?!\S).*)*)", rules, re.MULTILINE)
+    with_gpu = {name for name, body in named if re.search(r"^\s+gpu=", body, re.MULTILINE)}
+    assert with_gpu == set(profile["set-resources"])
+    assert all(v == {"slurm_partition": "gpu"} for v in profile["set-resources"].values())
+
+
+def test_the_documented_command_runs_on_the_cluster(
+    on_slurm: Callable[..., ClusterRun], slurm: PrivateSlurm
+) -> None:
+    """`snakemake --profile profiles/slurm` in a checkout, with the executor's own poll."""
+    run = on_slurm(clips=1)
+    run.write_config()
+    for name in ("Snakefile", "rules", "scripts", "concord", "profiles", "envs"):
+        (run.folder / name).symlink_to(ROOT / name)
+    target = "results/media/own/0000/media.parquet"
+    before = {job for job, _, _ in slurm.jobs("all")}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("snakemake")), "--profile", "profiles/slurm", target],
+        cwd=run.folder,
+        env=run.surroundings(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    submitted = [name for job, name, _ in slurm.jobs("all") if job not in before]
+    assert len(submitted) == 1, "the one job ran on the cluster, not here"
+    assert re.fullmatch(r"concord-[0-9a-f]{12}_[0-9a-f-]{36}", submitted[0])
+    assert (run.folder / target).exists()
+    assert "profiles/slurm and workflow specific profile profiles/default" in done.stdout
+    assert not (run.folder / "results" / ".slurm").exists(), "no job is left, and it is known"
+    logs = run.folder / "results" / "logs" / "slurm"
+    assert str(logs) in done.stdout
+    assert not list(logs.rglob("*.log")), "a job that went well needs none"

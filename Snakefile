@@ -43,8 +43,8 @@ onstart:
 onsuccess:
     sweep(CONFIG)
     run.show_results(CONFIG.results)
-    cost.record(LAYOUT, success=True, cores=workflow.cores)
+    cost.record(LAYOUT, success=True, cores=run.cores(workflow))
 
 
 onerror:
-    cost.record(LAYOUT, success=False, cores=workflow.cores)
+    cost.record(LAYOUT, success=False, cores=run.cores(workflow))

@@ -1,11 +1,48 @@
 """Files that are either the old one or the new one, whatever happens in between."""
 
+import errno
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from concord.errors import UserError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk, or of a user's share of it, that is full."""
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def told_faults(path: Path) -> Iterator[None]:
+    """Raise a UserError where `path` cannot be written: no room, or not allowed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*NO_ROOM, *_FORBIDDEN):
+            raise
+        raise UserError(fault(error, path)) from error
+
+
+def fault(error: OSError, path: Path) -> str:
+    """What an error in writing `path` means, and what to do."""
+    if error.errno not in NO_ROOM:
+        return (
+            f"{path}: cannot be written ({os.strerror(error.errno or 0)}); let this user write to "
+            "its folder, and run the same command again"
+        )
+    room = ""
+    with suppress(OSError):
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        room = f", {shutil.disk_usage(folder).free // 2**20} MB are free in {folder}"
+    return (
+        f"{path}: there is no room for it ({os.strerror(error.errno or 0)}{room}); make room there "
+        "and run the same command again: what is done is kept, and `python -m concord plan` "
+        "estimates what the whole run needs"
+    )
 
 
 @contextmanager
@@ -13,8 +50,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed onto it when the block ends without an error.
 
     The content is on disk before the rename, so that a crash leaves the old file or the new one.
-    What a killed writer of the same path left behind is removed.
+    What a killed writer of the same path left behind is removed. Raises UserError if there is no
+    room, or if it may not be written.
     """
+    with told_faults(path), _beside(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
@@ -57,7 +101,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_text_if_changed(path: Path, text: str) -> bool:
     """Write UTF-8 text atomically unless the file already holds it; says whether it wrote."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if path.exists() and path.read_bytes() == text.encode():
         return False
     write_text(path, text)
     return True

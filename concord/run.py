@@ -11,40 +11,51 @@ import psutil
 from filelock import FileLock, Timeout
 
 from concord.errors import UserError
+from concord.files import told_faults
 from concord.models import leases
+from concord.orphans import begin_run, living
 
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 
 _held: dict[Path, FileLock] = {}
+_begun: set[Path] = set()
 
 
 def lock_results(results: Path) -> None:
     """Hold the results folder until this process ends, however it ends.
 
-    Raises UserError when another process holds it.
+    Jobs that a killed run left at work there are ended. Raises UserError when another run holds it,
+    or if it cannot be written.
     """
-    path = results.resolve() / ".lock"
-    if path in _held:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+    if not _hold(results):
         raise UserError(
             f"{results}: another run is writing to this folder; wait until it ends, "
             "or set `results:` to another folder"
-        ) from error
-    _held[path] = lock
+        )
+    if results.resolve() not in _begun:
+        begin_run(results.resolve())
+        _begun.add(results.resolve())
 
 
 def is_locked(results: Path) -> bool:
-    """Whether another process is writing to the results folder."""
-    try:
-        lock_results(results)
-    except UserError:
+    """Whether another run, or a job that a killed one left, is writing to the results folder."""
+    return not _hold(results) or bool(living(results.resolve()))
+
+
+def _hold(results: Path) -> bool:
+    """Lock the results folder for this process; False if another one has."""
+    path = results.resolve() / ".lock"
+    if path in _held:
         return True
-    return False
+    with told_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+    _held[path] = lock
+    return True
 
 
 def prepare_jobs() -> None:

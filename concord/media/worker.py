@@ -15,6 +15,7 @@ import threading
 import traceback
 from dataclasses import asdict
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any
 
@@ -47,8 +48,18 @@ class Worker:
     def run(self, job: Job) -> Row:
         """The row of a job's clip; `timeout` or `crashed` if the worker does not survive it.
 
-        Raises MachineError if the machine is at fault, RuntimeError for a mistake in our code.
+        A clip with which the worker or its ffmpeg died is tried once more, since something else may
+        have killed them. Raises MachineError if the machine is at fault, RuntimeError for a mistake
+        in our code.
         """
+        row = self._run(job)
+        if "crashed" in (row["reason"], row.get("video_reason"), row.get("audio_reason")):
+            self.close()
+            print(f"{job.clip_id!r}: its process died; tried once more", file=sys.stderr)
+            row = self._run(job)
+        return row
+
+    def _run(self, job: Job) -> Row:
         process = self._start()
         expired = threading.Event()
 
@@ -130,10 +141,19 @@ def _serve(memory_mb: int, questions: IO[str], answers: IO[str]) -> None:
     import numpy  # noqa: F401
     import soundfile  # noqa: F401
 
+    waiting: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(questions, waiting), daemon=True).start()
     limit_memory(memory_mb)
     print(json.dumps({"ready": True}), file=answers, flush=True)
+    while True:
+        print(json.dumps(_answer(waiting.get())), file=answers, flush=True)
+
+
+def _listen(questions: IO[str], waiting: "SimpleQueue[str]") -> None:
+    """Pass questions on; when the job is gone, end this process and its ffmpeg at once."""
     for line in questions:
-        print(json.dumps(_answer(line)), file=answers, flush=True)
+        waiting.put(line)
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """Files that lie, names that bite, processes that hang, crash or grow."""
 
+import json
 import os
+import signal
 import socket
+import subprocess
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -151,17 +155,46 @@ def _job(path: Path, folder: Path) -> Job:
     )
 
 
-def test_a_worker_that_dies_costs_one_clip(tmp_path: Path) -> None:
+class Doomed(Worker):
+    """A worker whose process is killed a moment after each clip was given to it."""
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = super()._start()
+        threading.Timer(0.3, process.kill).start()
+        return process
+
+
+def test_a_worker_that_dies_twice_costs_one_clip(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
-    good = clip(tmp_path / "good.mp4")
-    with Worker(1000) as ours:
-        assert ours.run(_job(good, tmp_path))["status"] == "ok"
-        assert ours._process is not None
-        threading.Timer(0.5, ours._process.kill).start()
+    with Doomed(1000) as ours:
         row = ours.run(_job(pipe, tmp_path))
         assert (row["status"], row["reason"]) == ("failed", "crashed")
-        assert ours.run(_job(good, tmp_path))["status"] == "ok"
+
+
+def test_a_clip_whose_worker_is_killed_once_is_tried_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    long = make(tmp_path / "long.mp4", "-f", "lavfi", "-i", "testsrc2=s=640x480:r=50:d=20", *H264)
+    with Worker(1000) as ours:
+        wanted = ours.run(_job(long, tmp_path))
+        assert wanted["status"] == "ok"
+        assert ours._process is not None
+        threading.Timer(0.3, ours._process.kill).start()
+        assert ours.run(_job(long, tmp_path)) == wanted
+    assert "'long.mp4': its process died; tried once more" in capfd.readouterr().err
+
+
+def test_a_worker_ends_with_its_job(tmp_path: Path) -> None:
+    """Killed outright, a job leaves no worker and no ffmpeg that would write on."""
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    ours = Worker(1000)
+    process = ours._start()
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(asdict(_job(pipe, tmp_path))) + "\n")
+    process.stdin.close()  # as when the job is dead
+    assert process.wait(timeout=20) == -signal.SIGKILL
 
 
 def test_missing_original(tmp_path: Path) -> None:

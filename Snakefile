@@ -6,7 +6,7 @@ tables, exports and a page in the results folder.
 
 from snakemake.utils import min_version
 
-from concord import job
+from concord import job, runs
 from concord.report import cost
 
 min_version("9.27")
@@ -38,13 +38,16 @@ rule all:
 
 onstart:
     job.begin(CONFIG.results)
+    runs.begin(CONFIG, workflow)
 
 
 onsuccess:
     sweep(CONFIG)
     run.show_results(CONFIG.results)
     cost.record(LAYOUT, success=True, cores=run.cores(workflow))
+    runs.end(CONFIG, success=True)
 
 
 onerror:
     cost.record(LAYOUT, success=False, cores=run.cores(workflow))
+    runs.end(CONFIG, success=False)

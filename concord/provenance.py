@@ -12,6 +12,7 @@ from concord.config import Config
 from concord.files import write_text
 from concord.media.ffmpeg import find_ffmpeg
 from concord.models import catalogue
+from concord.runs import runs
 
 PACKAGES = (
     "av",
@@ -32,11 +33,10 @@ PACKAGES = (
 )
 
 
-def provenance(config: Config) -> dict[str, Any]:
-    """Versions of Concord, Python, packages and ffmpeg; models with weights and licences."""
+def software() -> dict[str, Any]:
+    """Versions of Concord, Python, packages and ffmpeg; the commit ends in + where files differ."""
     installed = {d.metadata["Name"].lower(): d.version for d in distributions()}
     ffmpeg = find_ffmpeg()
-    specs = {name: catalogue.spec(config, name) for name in config.models}
     return {
         "concord": __version__,
         "commit": _commit(),
@@ -44,6 +44,14 @@ def provenance(config: Config) -> dict[str, Any]:
         "platform": platform.platform(),
         "ffmpeg": {"version": ffmpeg.version, "path": str(ffmpeg.path), "source": ffmpeg.source},
         "packages": {name: installed.get(name) for name in PACKAGES},
+    }
+
+
+def provenance(config: Config) -> dict[str, Any]:
+    """The software, the models with weights and licences, and all runs that have ended."""
+    specs = {name: catalogue.spec(config, name) for name in config.models}
+    return {
+        **software(),
         "models": {
             name: {
                 "backend": spec.backend,
@@ -59,6 +67,7 @@ def provenance(config: Config) -> dict[str, Any]:
             for name, spec in specs.items()
         },
         "configuration": config.model_dump(mode="json"),
+        "runs": runs(config.results),
     }
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Workflow
@@ -36,7 +37,21 @@ def test_three_clips_reach_every_room(workflow: Workflow) -> None:
     page = (workflow.folder / "results" / "report" / "index.html").read_text()
     assert "sample_0009.mp4" in page
     assert_costs(workflow, printed)
+    made = (workflow.folder / "results" / "provenance.json").read_bytes()
     assert workflow.jobs() == {}, "nothing changed, so nothing is to be done"
+    assert (workflow.folder / "results" / "provenance.json").read_bytes() == made
+    assert_recorded(json.loads(made)["runs"])
+
+
+def assert_recorded(runs: list[dict[str, Any]]) -> None:
+    """The record says what ran, where, and with which weights."""
+    (run,) = runs
+    assert (run["outcome"], run["executor"], run["cluster"]) == ("success", "local", None)
+    assert "--configfile config.yaml --cores 2" in run["command"]
+    assert run["weights"].keys() == {"mini"}
+    assert run["job_hosts"] == [run["host"]]
+    assert run["devices"]
+    assert run["jobs"] > 5
 
 
 def assert_costs(workflow: Workflow, printed: str) -> None:

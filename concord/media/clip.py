@@ -1,10 +1,7 @@
 """One clip: from the file to its row. Runs in a worker process, which may crash or be killed."""
 
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +15,16 @@ from concord.media.store import COLUMNS, FOLDERS, Part, measured
 from concord.media.transcode import (
     PROXY,
     WAVE,
+    MachineError,
     Result,
     Source,
     ToolError,
     link_inputs,
     transcode,
 )
+from concord.scratch import move_file
 
 Row = dict[str, Any]
-WORK_PREFIX = ".work-"
 NO_FILES = dict.fromkeys(f"{name}_{of}" for name in COLUMNS.values() for of in ("bytes", "digest"))
 
 
@@ -35,7 +33,8 @@ class Job:
     """What a worker needs to know about a clip; all builtins, so that it travels as JSON.
 
     `keys` are the row's key if transcoded and if kept from it by the gate. `parts` is what is made
-    of the clip: the proxy (`v`), the wave (`a`), or both.
+    of the clip: the proxy (`v`), the wave (`a`), or both; it is made below `scratch` and then moved
+    to video/ and audio/ below `folder`.
     """
 
     clip_id: str
@@ -47,6 +46,7 @@ class Job:
     protocol: dict[str, Any]
     executable: str
     timeout_s: float
+    scratch: str
     parts: str = "va"
 
     def row(self) -> Row:
@@ -78,9 +78,9 @@ def process(job: Job) -> Row:
     for path in (job.path, job.audio_path):
         if path and not Path(path).exists():
             return closed(row, "missing", path)
-    with _work_folder(Path(job.folder)) as folder:
+    with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
         try:
-            _make(job, row, _open(job, row, folder), deadline)
+            _make(job, row, _open(job, row, Path(folder)), deadline)
         except MemoryError:
             return closed(job.row(), "memory_limit")
     return row
@@ -261,15 +261,12 @@ def _place(file: Path, job: Job, part: Part, name: str) -> Row:
     """Move a finished file to its place; returns what the row knows of it."""
     known = measured(file, part) | {COLUMNS[part]: name}
     target = Path(job.folder, FOLDERS[part], name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(file, target)
-    return known
-
-
-@contextmanager
-def _work_folder(parent: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=WORK_PREFIX))
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        move_file(file, target)
+    except OSError as error:
+        raise MachineError(
+            f"{target}: {error.strerror}; this is in the folder of results: make room there, and "
+            "see that it can be written"
+        ) from error
+    return known

@@ -2,13 +2,14 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from concord.media.file import MAX_PIXELS, MediaFile
-from concord.media.store import COLUMNS, Part, find
+from concord.media.store import COLUMNS, FOLDERS, Part, damage, find
+from concord.scratch import copy_file
 
 START_S = 30.0
 """Time a process may take beside its clip: to start, and to load its packages."""
@@ -37,7 +38,8 @@ class Limits:
 class Proxies:
     """The proxies and waves of a shard's folder; picklable, for decoder processes.
 
-    Those that were deleted or damaged are made again below `scratch`, by the media `protocol`.
+    Those that were deleted or damaged are made again below `scratch`, by the media `protocol`; a
+    damaged file is replaced, so that this happens once.
     """
 
     shard: Path
@@ -71,5 +73,17 @@ class Proxies:
                 timeout_s=self.limits.timeout_s,
                 memory_mb=self.limits.memory_mb,
             )
-            found |= {part: MediaFile(path) for part, path in again.items()}
+            for part, path in again.items():
+                found[part] = made = MediaFile(path)
+                self._replace(row, part, made)
             yield found.get("v"), found.get("a")
+
+    def _replace(self, row: Mapping[str, Any], part: Part, again: MediaFile) -> None:
+        """Put what was made again in the place of a damaged file, if it is the same as the first.
+
+        Those that were deleted stay so.
+        """
+        place = self.shard / FOLDERS[part] / row[COLUMNS[part]]
+        if place.is_file() and damage(again, row, part) is None:
+            with suppress(OSError):  # no room, or not allowed: the next job makes it again too
+                copy_file(again.path, place)

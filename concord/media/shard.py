@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from concord.clips.files import is_image
 from concord.errors import UserError
-from concord.media.clip import WORK_PREFIX, Job, Row, filtered, gate_reason
+from concord.media.clip import Job, Row, filtered, gate_reason
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import MediaFile
 from concord.media.gate import gate
@@ -24,6 +24,7 @@ from concord.media.worker import Worker
 from concord.progress import Progress
 from concord.protocol import protocol_id
 from concord.resume import Resume
+from concord.scratch import scratch_folder
 from concord.tables import MEDIA, PLAN, read_metadata, read_table
 
 
@@ -47,10 +48,8 @@ def process_shard(
     folder = output.parent
     for name in ("video", "audio"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"{WORK_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    jobs = [_job(clip, folder, protocol, timeout_s) for clip in clips]
-    with Resume(output, MEDIA) as resume:
+    with Resume(output, MEDIA) as resume, scratch_folder() as scratch:
+        jobs = [_job(clip, folder, protocol, timeout_s, scratch) for clip in clips]
         done = {
             key: _with_sizes(folder, row)
             for key, row in resume.done.items()
@@ -104,6 +103,7 @@ def restore(
         protocol | {"filter": False},
         find_ffmpeg().path,
         timeout_s,
+        str(folder.absolute()),
         "".join(wanted),
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +138,7 @@ def _job(
     folder: Path,
     protocol: dict[str, Any],
     timeout_s: float,
+    scratch: Path,
 ) -> Job:
     return Job(
         clip["clip_id"],
@@ -149,6 +150,7 @@ def _job(
         protocol,
         find_ffmpeg().path,
         timeout_s,
+        str(scratch.absolute()),
     )
 
 

@@ -21,6 +21,7 @@ import ffmpeg
 from concord.errors import UserError
 from concord.media.measure import Log, count_frames, read_log
 from concord.media.probe import OPEN_OPTIONS, Picture, Sound
+from concord.scratch import full
 
 MAX_SIDE_PX = 4096
 """Longest side of a proxy: H.264 decoders in browsers go no further."""
@@ -300,7 +301,7 @@ def _call(
     if code == CANNOT_START:
         raise MachineError(f"{executable}: does not start: {log_path.read_text(errors='replace')}")
     if log.machine_error or code == -signal.SIGXFSZ:
-        raise MachineError(f"{folder}: {log.machine_error or 'File too large'}")
+        raise MachineError(full(folder, log.machine_error or "File too large"))
     reason = "timeout" if timed_out else _reason(code, log)
     return log, ToolError(reason, log.last_error) if reason else None
 

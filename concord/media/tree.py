@@ -4,16 +4,18 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from concord.errors import UserError
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import URL_PROTOCOLS, MediaFile
-from concord.media.paths import Written, usual_name
+from concord.media.paths import SUFFIX, Written, usual_name
 from concord.media.proxies import Limits, Proxies
 from concord.media.transcode import MachineError
 from concord.progress import Progress
+from concord.scratch import move_file, scratch_folder
 from concord.tables import MEDIA, read_table
 
 
@@ -38,22 +40,23 @@ def write_tree(
     rows = [row for row in read_table(media, MEDIA).to_pylist() if row["proxy"]]
     places = {row["key"]: unusual.get(row["clip_id"], usual_name(row["clip_id"])) for row in rows}
     shard = media.parent.name
-    scratch = tree / f".{shard}.work"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    ready = tree / f".{shard}.work"
+    shutil.rmtree(ready, ignore_errors=True)
+    ready.mkdir(parents=True)
     written = Written(tree, shard)
     written.keep(places.values())
     todo = [row for row in rows if not written.holds(places[row["key"]], row["key"])]
-    proxies = Proxies(media.parent, protocol, scratch, Limits(timeout_s, memory_mb))
+    limits = Limits(timeout_s, memory_mb)
     progress = Progress(f"tree {shard}: clips", len(todo))
 
-    def write(row: Mapping[str, Any]) -> str | None:
+    def write(row: Mapping[str, Any], scratch: Path) -> str | None:
         folder = scratch / row["key"]
         try:
             folder.mkdir()
-            with proxies.open(row) as (proxy, wave):
+            with Proxies(media.parent, protocol, folder, limits).open(row) as (proxy, wave):
                 file = _mux(proxy, wave, folder, timeout_s)
-            written.place(file, places[row["key"]], row["key"])
+            move_file(file, ready / f"{row['key']}{SUFFIX}")
+            written.place(ready / f"{row['key']}{SUFFIX}", places[row["key"]], row["key"])
         except MachineError:
             raise
         except (UserError, OSError) as error:
@@ -63,14 +66,15 @@ def write_tree(
         return None
 
     problems = []
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for problem in pool.map(write, todo):
-            problems += [problem] if problem else []
-            progress.step()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder() as scratch:
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for problem in pool.map(partial(write, scratch=scratch), todo):
+                problems += [problem] if problem else []
+                progress.step()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            shutil.rmtree(ready, ignore_errors=True)
     if problems:
         raise UserError(*problems)
 

@@ -1,7 +1,6 @@
 """Small clips with sound, and pictures, beside the page: what the scores are about."""
 
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import URL_PROTOCOLS, MediaFile
 from concord.media.protocol import media_protocol
 from concord.media.proxies import Limits, Proxies
+from concord.scratch import scratch_folder
 
 TIMEOUT_S = 60
 SMALLER = "scale=w='min(480,iw)':h=-2"
@@ -44,8 +44,8 @@ def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
     if not (target.exists() and poster.exists()):
         try:
             with (
-                tempfile.TemporaryDirectory() as scratch,
-                _proxies(config, row, Path(scratch)).open(row) as (proxy, wave),
+                scratch_folder() as scratch,
+                _proxies(config, row, scratch).open(row) as (proxy, wave),
             ):
                 if proxy is None:
                     return Clip(problem="there is no picture")

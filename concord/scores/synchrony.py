@@ -1,6 +1,5 @@
 """Synchrony without a model: AV-Align, and how late the sound is."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from concord.progress import Progress
 from concord.protocol import digest, protocol_id
 from concord.resume import Resume, Row
 from concord.scores.tasks import task_info
+from concord.scratch import scratch_folder
 from concord.tables import MEDIA, SCORES, SYNCHRONY, read_metadata, read_table, write_table
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def measure_shard(
         resume.add(*(row["settled"] for row in todo if row["settled"]))
         todo = [row for row in todo if not row["settled"]]
         if todo:
-            with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
-                proxies = Proxies(media.parent, media_protocol, Path(scratch), limits)
+            with scratch_folder() as scratch:
+                proxies = Proxies(media.parent, media_protocol, scratch, limits)
                 _run(resume, todo, _Measure(proxies), workers, f"synchrony {media.parent.name}")
         protocol = protocol | {"media": content_id(media_protocol)}
         resume.finish(

@@ -20,6 +20,14 @@ def shortened(error: BaseException | str, length: int = 300) -> str:
     return " ".join(str(error).split())[:length]
 
 
+def printable(text: str) -> str:
+    """Text with control characters (but line ends) written as escapes, for terminals and logs."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`; did you mean X?` for the option closest to `word`, or nothing if none is close."""
     names = {option.lower(): option for option in options}

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,23 @@ def without_unmade(config: Config) -> Config:
 
 
 _GONE = object()
+MAX_VALUES = 1_000_000
+"""So many keys and values a configuration may have, aliases written out."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, where YAML keeps the last one silently."""
+    """Refuses a key that stands twice, where YAML keeps the last one silently.
+
+    Also aliases that make a few lines stand for more than memory holds, or for themselves.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node and _written_out(node, {}) > MAX_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its aliases stand for more than {MAX_VALUES:,} values", None
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -74,6 +88,19 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for; a node may be in the tree many times, by its aliases."""
+    if id(node) not in known:
+        known[id(node)] = MAX_VALUES + 1  # what holds itself has no end
+        children: Iterable[yaml.Node] = ()
+        if isinstance(node, yaml.MappingNode):
+            children = chain.from_iterable(node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_written_out(child, known) for child in children)
+    return known[id(node)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from concord.errors import UserError
+from concord.errors import UserError, printable
 from concord.files import NO_ROOM, fault, told_faults
 from concord.orphans import registered
 
@@ -50,7 +50,7 @@ def log_to(path: str) -> Iterator[None]:
 
 def _stop(reason: str, own_stderr: int) -> NoReturn:
     """End the process for a reason; where there is no room in the log, the terminal has it."""
-    text = f"error: {reason}\n"
+    text = f"error: {printable(reason)}\n"
     try:
         sys.stderr.write(text)
         sys.stderr.flush()

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from concord.errors import UserError
+from concord.errors import UserError, printable
 from concord.files import told_faults
 from concord.models import leases
 from concord.orphans import begin_run, living
@@ -94,7 +94,7 @@ def cores(workflow: Any) -> int | None:
 def tell(notes: Iterable[str]) -> None:
     """Print notes to the standard error, where Snakemake prints too."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
 
 
 def show_results(results: Path) -> None:

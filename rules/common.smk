@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from concord import clips, cluster, run
-from concord.errors import UserError
+from concord.errors import UserError, printable
 from concord.layout import Layout
 from concord.load import load, read_yaml
 from concord.models import catalogue
@@ -26,7 +26,7 @@ def or_stop(function, *arguments):
     try:
         return function(*arguments)
     except UserError as error:
-        raise WorkflowError("\n".join(error.args)) from None
+        raise WorkflowError(printable(str(error))) from None
 
 
 for file in workflow.configfiles:

@@ -1,8 +1,10 @@
 """The files that a manifest names."""
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import pyarrow as pa
@@ -106,6 +108,8 @@ def _beside(
 
 def _stamp(path: str) -> str:
     state = Path(path).stat()
+    if not S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, "not a file")
     return f"{state.st_size} {state.st_mtime_ns}"
 
 

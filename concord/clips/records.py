@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from concord.errors import UserError, did_you_mean
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _SHOWN = 5
+_TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+MAX_ROWS = 50_000_000
+MAX_COLUMN_BYTES = 2**31
+"""A few kilobytes of Parquet may stand for more rows and text than any memory holds."""
 
 
 @dataclass
@@ -88,18 +93,59 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _parquet(path: Path, wanted: set[str]) -> Records:
-    with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        data = file.read([name for name in names if name in wanted])
+    schema = pq.read_schema(path)
+    names = schema.names
+    chosen = [name for name in names if name in wanted]
+    # Texts that repeat stay short until it is known how long they are all together.
+    texts = [name for name in chosen if schema.field(name).type in _TEXTS]
+    for name in chosen:
+        if pa.types.is_nested(kind := schema.field(name).type):
+            raise UserError(f"{path}: {name}: expected text or numbers, found {kind}")
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        _check_size(path, file.metadata)
+        data = file.read(chosen)
         rows = file.metadata.num_rows
-    columns = {name: data[name].to_pylist() for name in data.column_names}
+    columns = {}
+    for name in chosen:
+        if (size := sum(map(_text_bytes, data[name].chunks))) > MAX_COLUMN_BYTES:
+            raise UserError(_too_much(path, f"{size:,} bytes of text in the column {name!r}"))
+        columns[name] = data[name].to_pylist()
     return Records(path, "row", names, columns, range(1, rows + 1))
+
+
+def _check_size(path: Path, metadata: pq.FileMetaData) -> None:
+    """Raise UserError for a file that says it is larger than any list of clips or prompts."""
+    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+    parts = [group.column(at) for group in groups for at in range(group.num_columns)]
+    values = max([metadata.num_rows, *(part.num_values for part in parts)])
+    if values > MAX_ROWS:
+        raise UserError(_too_much(path, f"{values:,} values in a column"))
+    if (size := sum(part.total_uncompressed_size for part in parts)) > MAX_COLUMN_BYTES:
+        raise UserError(_too_much(path, f"{size:,} bytes of data"))
+
+
+def _text_bytes(part: pa.Array) -> int:
+    """Bytes of the texts of a column that holds each once, when all are written out."""
+    if not pa.types.is_dictionary(part.type) or not len(part.dictionary):
+        return 0
+    counts = pc.value_counts(part.indices.drop_null())
+    lengths = pc.binary_length(part.dictionary).take(counts.field("values"))
+    return int(pc.sum(pc.multiply(lengths.cast(pa.int64()), counts.field("counts"))).as_py() or 0)
+
+
+def _too_much(path: Path, found: str) -> str:
+    return (
+        f"{path}: found {found}, expected at most {MAX_ROWS:,} rows and {MAX_COLUMN_BYTES:,} bytes "
+        "of text a column; divide the list among several collections"
+    )
 
 
 def _items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     try:
         items = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (RecursionError, ValueError) as error:
+        if not isinstance(error, json.JSONDecodeError):
+            raise UserError(f"{path}: {_odd_json(error)}") from error
         advice = "; if it holds one object a line, name it .jsonl" if error.pos else ""
         raise UserError(
             f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: "
@@ -115,11 +161,19 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except json.JSONDecodeError as error:
+            except (RecursionError, ValueError) as error:
+                if not isinstance(error, json.JSONDecodeError):
+                    raise UserError(f"{path}, line {number}: {_odd_json(error)}") from error
                 raise UserError(
                     f"{path}, line {number}: not valid JSON: {error.msg}; "
                     "expected one object a line"
                 ) from error
+
+
+def _odd_json(error: RecursionError | ValueError) -> str:
+    if isinstance(error, RecursionError):
+        return "lists or objects in each other too deep to be read; expected one level of objects"
+    return "a number of thousands of digits; expected whole numbers below 2^63 and texts"
 
 
 def _objects(path: Path, items: Iterable[tuple[int, Any]], unit: str, wanted: set[str]) -> Records:

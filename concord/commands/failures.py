@@ -1,13 +1,10 @@
 """`concord failures`: every skipped or failed clip with its reason and the log that has it."""
 
-import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
-
-import pyarrow as pa
 
 from concord.clips import shards, text_shards
 from concord.commands.logs import log_of
@@ -18,7 +15,7 @@ from concord.load import load
 from concord.models import catalogue
 from concord.models.base import MODALITIES
 from concord.protocol import digest
-from concord.report.spreadsheet import without_formulas
+from concord.report.spreadsheet import csv_text
 from concord.tables import CLIPS, EMBEDDINGS, MEDIA, REASONS, RETRIEVAL, SCORES, SYNCHRONY, Table
 from concord.tables import read_table as read
 
@@ -54,11 +51,7 @@ def run(path: Path, collection: str | None, stage: str | None, as_csv: bool) -> 
     found = list(dict.fromkeys(found))  # collections may share their prompts
     columns = [field.name for field in fields(Failure)]
     if as_csv:
-        text = pa.schema([(column, pa.string()) for column in columns])
-        rows = pa.Table.from_pylist(list(map(asdict, found)), schema=text)
-        writer = csv.DictWriter(sys.stdout, columns)
-        writer.writeheader()
-        writer.writerows(without_formulas(rows).to_pylist())
+        sys.stdout.write(csv_text(columns, list(map(asdict, found))))
     elif found:
         print_table(columns, map(astuple, found))
         say("")

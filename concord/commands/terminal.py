@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from concord.errors import printable
+
 UNLIMITED = 100_000
 
 
@@ -50,14 +52,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     console().print(table, soft_wrap=False)
-
-
-def printable(text: str) -> str:
-    """Text with control characters (but line ends) written as escapes."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def _cell(value: object) -> str:

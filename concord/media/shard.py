@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from concord.clips.files import is_image
-from concord.errors import UserError
+from concord.errors import UserError, printable
 from concord.media.clip import Job, Row, filtered, gate_reason
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import MediaFile
@@ -201,7 +201,8 @@ def _tell(row: Row) -> None:
     """One line in the log for a clip that is not ok."""
     if row["status"] != "ok":
         words = [row["status"], row["reason"], row["detail"]]
-        print(f"{row['clip_id']!r}:", *filter(None, words), file=sys.stderr, flush=True)
+        said = printable(" ".join(filter(None, words)))
+        print(f"{row['clip_id']!r}: {said}", file=sys.stderr, flush=True)
 
 
 def _tools(resume: Resume) -> dict[str, list[str]]:

@@ -188,7 +188,11 @@ def _steady_wave(source: Source, protocol: dict[str, Any]) -> Any:
     return stream.output(WAVE, acodec="pcm_s16le", **_PLAIN)
 
 
+MAX_FILE_BYTES = 2**32
+"""Where a proxy or wave ends: a gap in the timestamps may stand for days, and would fill a disk."""
+
 _PLAIN = {
+    "fs": MAX_FILE_BYTES,
     "map_metadata": "-1",
     "map_chapters": "-1",
     "fflags": "+bitexact",

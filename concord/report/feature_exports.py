@@ -1,6 +1,5 @@
 """Clip features in the formats of the CLIP batch script, in HDF5 and in Parquet."""
 
-import csv
 import json
 import pickle
 from collections import Counter
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from concord.files import atomic_path, write_text
 from concord.models.base import Modality
 from concord.report.results import Results
+from concord.report.spreadsheet import write_rows
 
 Matrix = npt.NDArray[np.float32]
 _FAILURE = ("path", "status", "reason", "detail")
@@ -105,13 +105,7 @@ def _write_formats(features: Features, folder: Path) -> None:
         pickle.dump(content, file, protocol=4)
     _write_h5(folder / "features.h5", content)
     _write_parquet(folder / "features.parquet", features)
-    with (
-        atomic_path(folder / "failures.csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, _FAILURE)
-        writer.writeheader()
-        writer.writerows(features.left_out)
+    write_rows(folder / "failures.csv", _FAILURE, features.left_out)
 
 
 def _write_h5(path: Path, content: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ class Gallery:
         with ThreadPoolExecutor(WORKERS) as pool:
             placed = [
                 *pool.map(lambda row: media.place(self.config, row, folder), clips),
-                *pool.map(lambda row: media.place_picture(row, folder), pictures),
+                *pool.map(lambda row: media.place_picture(self.config, row, folder), pictures),
             ]
         used = {Path(name).name for clip in placed for name in (clip.file, clip.poster) if name}
         folder.mkdir(parents=True, exist_ok=True)

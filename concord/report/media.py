@@ -18,6 +18,7 @@ from concord.scratch import scratch_folder
 
 TIMEOUT_S = 60
 SMALLER = "scale=w='min(480,iw)':h=-2"
+PICTURES = "bmp_pipe,jpeg_pipe,png_pipe,tiff_pipe,webp_pipe"  # no playlist passes for a picture
 STRETCHED = "format=rgb48le,normalize,"  # maps may use a small part of their range
 
 
@@ -55,25 +56,29 @@ def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
     return Clip(f"{folder.name}/{target.name}", f"{folder.name}/{poster.name}")
 
 
-def place_picture(row: Mapping[str, Any], folder: Path) -> Clip:
+def place_picture(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
     """Put the image, depth map or thermal image of a row of COMPANION_FILES into `folder`, small.
 
     A file that cannot be shown says so; the page never fails for it.
     """
-    target = folder / f"{row['key']}.jpg"
+    target, source = folder / f"{row['key']}.jpg", Path(row["path"])
     if not target.exists():
         try:
+            if not source.is_file():  # a pipe would never answer
+                raise UserError(f"{source}: not a file")
             shape = SMALLER if row["modality"] == "image" else STRETCHED + SMALLER
-            with Path(row["path"]).open("rb") as file, atomic_path(target) as picture:
+            with source.open("rb") as file, atomic_path(target) as picture:
                 command = [
-                    find_ffmpeg().path, "-v", "error", "-y", "-protocol_whitelist", "pipe,file",
-                    "-i", "pipe:0", "-frames:v", "1", "-vf", shape, "-q:v", "5", str(picture),
+                    find_ffmpeg().path, "-v", "error", "-y", "-threads", "1",
+                    "-protocol_whitelist", "pipe,file", "-format_whitelist", PICTURES,
+                    "-max_pixels", str(config.media.max_pixels), "-i", "pipe:0",
+                    "-frames:v", "1", "-vf", shape, "-q:v", "5", "-update", "1", f"file:{picture}",
                 ]  # fmt: skip
                 subprocess.run(
                     command, stdin=file, check=True, capture_output=True, timeout=TIMEOUT_S
                 )
         except (UserError, subprocess.SubprocessError, OSError):
-            return Clip(problem=f"{Path(row['path']).name} cannot be read as a picture")
+            return Clip(problem=f"{source.name} cannot be read as a picture")
     return Clip(poster=f"{folder.name}/{target.name}")
 
 
@@ -96,7 +101,8 @@ def _mux(
         command = [
             find_ffmpeg().path, "-nostdin", "-v", "error", "-y",
             *safe, "-i", proxy.url, *sound,
-            *choice, "-c:v", "copy", "-movflags", "+faststart", str(clip),
-            "-map", "0:v", "-ss", f"{middle_s:.3f}", "-frames:v", "1", "-q:v", "6", str(picture),
+            *choice, "-c:v", "copy", "-movflags", "+faststart", f"file:{clip}",
+            "-map", "0:v", "-ss", f"{middle_s:.3f}", "-frames:v", "1", "-q:v", "6",
+            "-update", "1", f"file:{picture}",
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S)

@@ -1,6 +1,5 @@
 """Training of concord-mini on its own world, and how well it then finds what belongs together."""
 
-import csv
 import logging
 import platform
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, normalize
 
-from concord.files import atomic_path
 from concord.mini.inputs import FRAME_SIZE, RATE_HZ
 from concord.mini.network import MiniNetwork, load, save
 from concord.mini.render import render_frames, render_sound
@@ -26,6 +24,7 @@ from concord.mini.world import (
     make_scene,
     video_prompt,
 )
+from concord.report.spreadsheet import write_rows
 from concord.training import MINI_VERSION
 
 FRAMES = 8
@@ -97,7 +96,8 @@ def train(
             logger.info("step %d of %d: loss %.4f", step, steps, loss)
     save(network, output, _provenance(seed, steps, variants))
     if metrics:
-        _write_csv(metrics, evaluate(load(output), seed=seed))
+        rows = evaluate(load(output), seed=seed)
+        write_rows(metrics, list(rows[0]), rows)
 
 
 def evaluate(
@@ -217,10 +217,3 @@ def _provenance(seed: int, steps: int, variants: int) -> dict[str, str | int]:
         "numpy": np.__version__,
         "machine": platform.machine(),
     }
-
-
-def _write_csv(path: Path, rows: list[dict[str, str | int | float]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hostile import PLAYLISTS, liar
 from media_clips import H264, clip, make, protocol, run
 
 from concord.errors import UserError
@@ -49,22 +50,9 @@ def test_hostile_names_work(tmp_path: Path) -> None:
     assert {rows[name]["frames"] for name in NAMES} == {20}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n",
-        "ffconcat version 1.0\nfile '{target}'\n",
-        "#EXTM3U\n{target}\n",
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
-        "<Period><AdaptationSet><Representation><BaseURL>{target}</BaseURL>"
-        "</Representation></AdaptationSet></Period></MPD>",
-        "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n",
-        "<html><video src='{target}'></html>",
-    ],
-    ids=["hls", "concat", "m3u", "dash", "sdp", "html"],
-)
+@pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("remote", [False, True], ids=["local", "remote"])
-def test_a_playlist_opens_nothing_else(tmp_path: Path, text: str, remote: bool) -> None:
+def test_a_playlist_opens_nothing_else(tmp_path: Path, kind: str, remote: bool) -> None:
     """The playlist names a good clip, or a server that would notice a visit."""
     target = str(clip(tmp_path / "target.ts"))
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -72,9 +60,8 @@ def test_a_playlist_opens_nothing_else(tmp_path: Path, text: str, remote: bool) 
         port = server.getsockname()[1]
         if remote:
             target = f"http://127.0.0.1:{port}/target.ts"
-        liar = tmp_path / "liar.mp4"
-        liar.write_text(text.format(target=target, port=port))
-        row = run(tmp_path, [liar], timeout_s=20)["liar.mp4"]
+        file = liar(tmp_path / "liar.mp4", kind, target, port)
+        row = run(tmp_path, [file], timeout_s=20)["liar.mp4"]
         with pytest.raises(TimeoutError):
             server.accept()
     assert (row["status"], row["reason"]) == ("failed", "unreadable")

@@ -42,7 +42,7 @@ def end(config: Config, *, success: bool) -> None:
     """Add the run that began to the list, with its outcome, and show the list; never raises."""
     with _noting("end"):
         path = config.results / OPEN
-        record = _read(path) | {
+        record = read_json(path) | {
             "ended": _now(),
             "outcome": "success" if success else "error",
             "weights": _weights(config),
@@ -75,7 +75,7 @@ def show(results: Path) -> None:
     """
     path = results / "provenance.json"
     state = path.stat() if path.exists() else None
-    write_text(path, _as_json(_read(path) | {"runs": runs(results)}))
+    write_text(path, _as_json(read_json(path) | {"runs": runs(results)}))
     if state:
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
@@ -118,7 +118,7 @@ def _settle(results: Path) -> None:
     """Add the run that never ended, if there is one."""
     path = results / OPEN
     if path.exists():
-        _append(results, _read(path) | {"ended": None, "outcome": "killed"})
+        _append(results, read_json(path) | {"ended": None, "outcome": "killed"})
         path.unlink()
 
 
@@ -171,7 +171,7 @@ def _known(values: Iterable[str | None]) -> list[str]:
     return sorted({value for value in values if value})
 
 
-def _read(path: Path) -> Record:
+def read_json(path: Path) -> Record:
     """The object in a JSON file; an empty one if it is missing or damaged."""
     try:
         content = json.loads(path.read_text("utf-8"))

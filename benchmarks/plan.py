@@ -22,6 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 GOAL_S, GOAL_MB = 60, 2000
 SHARD_SIZE = CLIPS_A_FOLDER = 1000
+SHARDS_A_BLOCK = 10
 TASKS = ["av_consistency", "synchrony"]
 ONCE = ("score_task", "score_synchrony", "aggregate_tables", "export_formats", "render_report")
 
@@ -86,7 +87,8 @@ def bare_walk(folder: Path) -> float:
 
 def expected_jobs(shards: int) -> dict[str, int]:
     """The jobs a dry run must list when this many shards are new or changed."""
-    jobs = {"transcode_shard": shards, "embed_media": 2 * shards, "measure_synchrony": shards}
+    blocks = math.ceil(shards / SHARDS_A_BLOCK)
+    jobs = {"transcode_shard": shards, "embed_media": 2 * blocks, "measure_synchrony": shards}
     jobs |= dict.fromkeys((*ONCE, "all"), 1)
     return jobs | {"total": sum(jobs.values())}
 

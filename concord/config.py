@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from concord.blocks import shards_a_block
 from concord.config_fields import (
     ClipCount,
     File,
@@ -98,8 +99,19 @@ class Clips(Section):
     """How clips are divided into jobs."""
 
     shard_size: ClipCount = Field(
-        1000, ge=1, description="size of a shard; a shard is what one job works on"
+        1000, ge=1, description="size of a shard; a shard is what one job of the media works on"
     )
+    block_size: ClipCount = Field(
+        10_000,
+        ge=1,
+        description="size of a block: as many whole shards as fit into it, at least one; a block "
+        "is what one embedding job works on, which loads its model once",
+    )
+
+    @property
+    def shards_a_block(self) -> int:
+        """How many shards an embedding job works on."""
+        return shards_a_block(self.block_size, self.shard_size)
 
 
 class Encoder(Section):

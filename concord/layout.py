@@ -1,10 +1,12 @@
 """Where everything lies under the results folder, and what a configuration asks to be made."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from concord.blocks import Block, blocks
 from concord.clips import companions, shards, text_shards
 from concord.config import Config
 from concord.media.paths import unusual_by_shard
@@ -13,6 +15,7 @@ from concord.report.versions import PROJECTIONS_VERSION
 from concord.scores.sources import ACROSS, Source, labelling, scopes
 from concord.scores.tasks import PAIRS, applies, companion_pairs, needs, task_info
 from concord.scores.versions import PROBES_VERSION
+from concord.tables import count_rows
 
 SIGNAL = "signal"
 """Stands for the model in the paths of scores that need none."""
@@ -31,6 +34,7 @@ class Layout:
         self._shards = cache(partial(shards, config))
         self._text_shards = cache(partial(text_shards, config))
         self._companions = cache(partial(companions, config))
+        self._rows = cache(count_rows)
 
     def clips(self, collection: str) -> Path:
         """The table of clips and prompts of a collection."""
@@ -65,14 +69,45 @@ class Layout:
         return self._parts(self.results / "synchrony" / collection, collection)
 
     def embeddings(self, model: str, modality: Modality, collection: str) -> list[Path]:
-        """The embedding tables of a collection's clips or, for text, of its prompts."""
-        folder = self.results / "embeddings" / model / modality
-        if modality != "text":
-            return self._parts(folder / collection, collection)
-        prompt_set = self.config.prompt_set(collection)
-        if prompt_set is None:
-            return []
-        return [folder / prompt_set / f"{shard}.parquet" for shard in self._text_shards(prompt_set)]
+        """The embedding tables of a collection's clips or, for text, of its prompts.
+
+        A file a block; its rows are those of the block's shards, in order.
+        """
+        if modality == "text":
+            prompt_set = self.config.prompt_set(collection)
+            found = self._text_shards(prompt_set) if prompt_set else []
+        else:
+            found = self._shards(collection)
+        folder = self.results / "embeddings" / model / modality / self.source(modality, collection)
+        names = blocks(found, self.config.clips.shards_a_block)
+        return [folder / f"{name}.parquet" for name in names]
+
+    def block_media(self, collection: str, block: str) -> list[Path]:
+        """The media tables of a block's shards."""
+        folder = self.results / "media" / collection
+        members = _members(block, self._shards(collection))
+        return [folder / shard / "media.parquet" for shard in members]
+
+    def block_companions(self, collection: str, modality: Modality, block: str) -> list[Path]:
+        """The tables of a modality's files beside the clips of a block's shards."""
+        folder = self.results / "clips" / collection / "companions" / modality
+        members = _members(block, self._shards(collection))
+        return [folder / f"{shard}.parquet" for shard in members]
+
+    def block_size(self, modality: Modality, source: str, block: str) -> int:
+        """How many clips or texts are planned for a block of a collection or prompt set."""
+        if modality == "text":
+            plans = self.block_texts(source, block)
+        else:
+            folder = self.results / "clips" / source / "plan"
+            plans = [folder / f"{s}.parquet" for s in _members(block, self._shards(source))]
+        return sum(map(self._rows, plans))
+
+    def block_texts(self, prompt_set: str, block: str) -> list[Path]:
+        """The tables of the texts of a block's shards."""
+        folder = self.results / "prompts" / prompt_set / "plan"
+        members = _members(block, self._text_shards(prompt_set))
+        return [folder / f"{shard}.parquet" for shard in members]
 
     def companions(self, collection: str, modality: Modality) -> list[Path]:
         """The tables of a modality's files beside the clips, a file a shard; none if unplanned."""
@@ -305,6 +340,15 @@ class Layout:
     def _parts(self, folder: Path, collection: str) -> list[Path]:
         """A file a shard of a collection in a folder."""
         return [folder / f"{shard}.parquet" for shard in self._shards(collection)]
+
+
+def _members(block: str, planned: Sequence[str]) -> list[str]:
+    """The planned shards of a block; the first there could be, if there are none."""
+    found = Block.named(block)
+    assert found is not None
+    start = bisect_left(planned, found.first, key=int)
+    members = planned[start : bisect_right(planned, found.last, key=int)]
+    return list(members) or [f"{found.first:04d}"]
 
 
 def _tables(sources: Iterable[Source]) -> list[Path]:

@@ -122,12 +122,12 @@ class Once:
         output = self.folder / f"{spec.name}.{modality}.parquet"
         means = Means.of(self.config, spec.name)
         if modality == "text":
-            embed_texts(self._texts(given), output, spec, means)
+            embed_texts([self._texts(given)], output, spec, means)
         elif modality in COMPANIONS:
-            embed_companions(self._companions(given), output, spec, modality, means)
+            embed_companions([self._companions(given)], output, spec, modality, means)
         else:
             protocol = media_protocol(self.config, COLLECTION)
-            embed_media(self._media_of(modality), output, spec, modality, means, protocol)
+            embed_media([self._media_of(modality)], output, spec, modality, means, protocol)
         return self._outcome(read_embeddings([output], modality), given, output)
 
     def _outcome(self, table: Embeddings, given: Sequence[Given], output: Path) -> Embedded:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
@@ -88,13 +88,7 @@ class Resume:
         return len(known) - len(self.done)
 
     def _read_previous(self) -> list[Row]:
-        if not self.previous.exists():
-            return []
-        try:
-            return _rows(read_table(self.previous, self.table))
-        except UserError:
-            # The output it was a link of is reported where it is read; here the work is done again.
-            return []
+        return _readable(self.previous, self.table)
 
     def _read_journal(self) -> list[Row]:
         self._file.seek(0)
@@ -102,16 +96,42 @@ class Resume:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) != len(content):
             self._file.truncate(len(whole))
-        rows: list[Row] = []
-        for line in whole.splitlines():
-            try:
-                row = {k: _decode(v) for k, v in json.loads(line).items()}
-                to_arrow(self.table, [row])
-            except (ValueError, pa.ArrowException):
-                continue  # written by an older version, or damaged: the clip is done again
-            if row.get("key"):
-                rows.append(row)
-        return rows
+        return list(_journaled(whole, self.table))
+
+
+def _journaled(whole: bytes, table: Table) -> Iterator[Row]:
+    """The rows of a journal's whole lines."""
+    for line in whole.splitlines():
+        try:
+            row = {k: _decode(v) for k, v in json.loads(line).items()}
+            to_arrow(table, [row])
+        except (ValueError, pa.ArrowException):
+            continue  # written by an older version, or damaged: the clip is done again
+        if row.get("key"):
+            yield row
+
+
+def _readable(path: Path, table: Table) -> list[Row]:
+    """The rows of a table; none if it is not there or damaged."""
+    if not path.exists():
+        return []
+    try:
+        return _rows(read_table(path, table))
+    except UserError:
+        # The output it was a link of is reported where it is read; here the work is done again.
+        return []
+
+
+def rows_beside(output: Path, table: Table) -> dict[str, Row]:
+    """The rows of another job's table, by key, as they stand; waits for no process, writes nothing.
+
+    Its last finished table and, of an unfinished one, the whole lines of its journal.
+    """
+    previous, journal = _beside(output)
+    rows = _readable(previous, table) or _readable(output, table)
+    content = journal.read_bytes() if journal.exists() else b""
+    rows += _journaled(content[: content.rfind(b"\n") + 1], table)
+    return {row["key"]: row for row in rows}
 
 
 def _open_locked(path: Path) -> BufferedRandom:

@@ -431,6 +431,11 @@ def _completed(data: pa.Table, table: Table, columns: list[str] | None) -> pa.Ta
     return pa.table(parts, schema=pa.schema([(c.name, c.type) for c in wanted]))
 
 
+def count_rows(path: Path) -> int:
+    """Rows of a Parquet file, from its end alone; 0 if it is not there."""
+    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `write_table` stored: table, version and what else was given."""
     return _note(pq.read_schema(path))

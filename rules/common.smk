@@ -10,11 +10,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from concord import clips, cluster, run
+from concord.blocks import PATTERN
 from concord.errors import UserError, printable
 from concord.layout import Layout
 from concord.load import load, read_yaml
 from concord.models import catalogue
 from concord.notes import unmeasured
+from concord.resources import ModelResources
 from concord.sweep import sweep
 
 run.prepare_jobs()
@@ -35,6 +37,7 @@ CONFIG = or_stop(load, config)
 SPECS = {name: or_stop(catalogue.spec, CONFIG, name) for name in CONFIG.models}
 LAYOUT = Layout(CONFIG, SPECS)
 GPUS = run.count_gpus()
+RESOURCES = ModelResources(CONFIG, SPECS, LAYOUT, run.cores(workflow), GPUS)
 
 
 pathvars:
@@ -46,6 +49,7 @@ wildcard_constraints:
     prompt_set="|".join(map(re.escape, CONFIG.prompts)) or "none",
     model="|".join(map(re.escape, [*CONFIG.models, "signal"])),
     shard=r"\d+",
+    block=PATTERN,
 
 
 def plan(collections):
@@ -54,23 +58,6 @@ def plan(collections):
     if todo and workflow.is_main_process:
         or_stop(clips.plan, CONFIG.model_copy(update={"collections": todo}))
         PLANNED.update(todo)
-
-
-def model_threads(model):
-    """Decoders beside a GPU; without one the network itself uses all cores of the machine."""
-    return (not (gpus(model) and GPUS) and run.cores(workflow)) or CONFIG.models[model].workers
-
-
-def gpus(model):
-    """GPUs that a model's job takes, if there are any."""
-    return int(CONFIG.models[model].device != "cpu" and cluster.offers_gpus())
-
-
-def model_memory_mb(model):
-    """Memory of a model's job that reads clips: the network's, and that of decoding originals."""
-    spec, decoders = SPECS[model], CONFIG.models[model].workers
-    originals = spec.reads == "originals"
-    return spec.memory_mb + originals * decoders * CONFIG.media.memory_mb // 5
 
 
 def planned(collection):

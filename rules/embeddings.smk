@@ -1,30 +1,33 @@
 """Embeddings: one vector a clip and modality, one a prompt.
 
 Needs: media tables with their proxies and waves, or the originals; plan files of companions (the
-files beside the clips: images, depth maps, ...); the texts of a prompt set.
+files beside the clips: images, depth maps, ...); the texts of a prompt set. A job works on a block
+of shards, so that it loads its model once for enough of them.
 Leaves: <results>/embeddings/{model}/{modality}/.
 """
 
 
 rule embed_media:
-    """Embed the pictures or the sounds of one shard that are new or changed."""
+    """Embed the pictures or the sounds of one block that are new or changed."""
     input:
-        media="<results>/media/{collection}/{shard}/media.parquet",
+        media=lambda w: LAYOUT.block_media(planned(w.collection), w.block),
     output:
-        embeddings="<results>/embeddings/{model}/{modality}/{collection}/{shard}.parquet",
+        embeddings="<results>/embeddings/{model}/{modality}/{collection}/{block}.parquet",
     log:
-        "<results>/logs/embed_media/{model}.{modality}.{collection}.{shard}.log",
+        "<results>/logs/embed_media/{model}.{modality}.{collection}.{block}.log",
     benchmark:
-        "<results>/benchmarks/embed_media/{model}.{modality}.{collection}.{shard}.tsv"
+        "<results>/benchmarks/embed_media/{model}.{modality}.{collection}.{block}.tsv"
     wildcard_constraints:
         modality="video|audio",
     conda:
         "../envs/models.yaml"
-    threads: lambda w: model_threads(w.model)
+    threads: lambda w: RESOURCES.threads(w.model)
     resources:
-        gpu=lambda w: gpus(w.model),
-        mem_mb=lambda w, attempt: model_memory_mb(w.model) * attempt,
-        runtime=lambda w, attempt: 240 * attempt,
+        gpu=lambda w: RESOURCES.gpus(w.model),
+        mem_mb=lambda w, attempt: attempt
+        * RESOURCES.memory_mb(w.model, w.modality, w.collection, w.block),
+        runtime=lambda w, attempt: attempt
+        * RESOURCES.minutes(w.model, w.modality, w.collection, w.block),
     params:
         protocol=lambda w: SPECS[w.model].protocol(w.modality),
     script:
@@ -32,24 +35,26 @@ rule embed_media:
 
 
 rule embed_companions:
-    """Embed the images, depth maps or the like beside one shard's clips that are new or changed."""
+    """Embed the images, depth maps or the like beside one block's clips that are new or changed."""
     input:
-        companions="<results>/clips/{collection}/companions/{modality}/{shard}.parquet",
+        companions=lambda w: LAYOUT.block_companions(planned(w.collection), w.modality, w.block),
     output:
-        embeddings="<results>/embeddings/{model}/{modality}/{collection}/{shard}.parquet",
+        embeddings="<results>/embeddings/{model}/{modality}/{collection}/{block}.parquet",
     log:
-        "<results>/logs/embed_companions/{model}.{modality}.{collection}.{shard}.log",
+        "<results>/logs/embed_companions/{model}.{modality}.{collection}.{block}.log",
     benchmark:
-        "<results>/benchmarks/embed_companions/{model}.{modality}.{collection}.{shard}.tsv"
+        "<results>/benchmarks/embed_companions/{model}.{modality}.{collection}.{block}.tsv"
     wildcard_constraints:
         modality="image|depth|thermal|imu",
     conda:
         "../envs/models.yaml"
-    threads: lambda w: model_threads(w.model)
+    threads: lambda w: RESOURCES.threads(w.model)
     resources:
-        gpu=lambda w: gpus(w.model),
-        mem_mb=lambda w, attempt: model_memory_mb(w.model) * attempt,
-        runtime=lambda w, attempt: 240 * attempt,
+        gpu=lambda w: RESOURCES.gpus(w.model),
+        mem_mb=lambda w, attempt: attempt
+        * RESOURCES.memory_mb(w.model, w.modality, w.collection, w.block),
+        runtime=lambda w, attempt: attempt
+        * RESOURCES.minutes(w.model, w.modality, w.collection, w.block),
     params:
         protocol=lambda w: SPECS[w.model].protocol(w.modality),
     script:
@@ -57,22 +62,24 @@ rule embed_companions:
 
 
 rule embed_texts:
-    """Embed the prompts of one shard that are new."""
+    """Embed the prompts of one block that are new."""
     input:
-        texts="<results>/prompts/{prompt_set}/plan/{shard}.parquet",
+        texts=lambda w: when_planned(LAYOUT.block_texts, w.prompt_set, w.block),
     output:
-        embeddings="<results>/embeddings/{model}/text/{prompt_set}/{shard}.parquet",
+        embeddings="<results>/embeddings/{model}/text/{prompt_set}/{block}.parquet",
     log:
-        "<results>/logs/embed_texts/{model}.{prompt_set}.{shard}.log",
+        "<results>/logs/embed_texts/{model}.{prompt_set}.{block}.log",
     benchmark:
-        "<results>/benchmarks/embed_texts/{model}.{prompt_set}.{shard}.tsv"
+        "<results>/benchmarks/embed_texts/{model}.{prompt_set}.{block}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: lambda w: model_threads(w.model)
+    threads: lambda w: RESOURCES.threads(w.model)
     resources:
-        gpu=lambda w: gpus(w.model),
-        mem_mb=lambda w, attempt: SPECS[w.model].memory_mb * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        gpu=lambda w: RESOURCES.gpus(w.model),
+        mem_mb=lambda w, attempt: attempt
+        * RESOURCES.memory_mb(w.model, "text", w.prompt_set, w.block),
+        runtime=lambda w, attempt: attempt
+        * RESOURCES.minutes(w.model, "text", w.prompt_set, w.block),
     params:
         protocol=lambda w: SPECS[w.model].protocol("text"),
     script:

@@ -1,4 +1,4 @@
-"""Rule embed_companions: embed the files beside the clips of one shard."""
+"""Rule embed_companions: embed the files beside the clips of one block."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ with job(snakemake):
     config = load(snakemake.config)
     name = snakemake.wildcards.model
     embed_companions(
-        Path(snakemake.input.companions),
+        [Path(file) for file in snakemake.input.companions],
         Path(snakemake.output.embeddings),
         spec(config, name),
         snakemake.wildcards.modality,

@@ -1,4 +1,4 @@
-"""Rule embed_media: embed the pictures or sounds of one shard."""
+"""Rule embed_media: embed the pictures or sounds of one block."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ with job(snakemake):
     config = load(snakemake.config)
     name = snakemake.wildcards.model
     embed_media(
-        Path(snakemake.input.media),
+        [Path(file) for file in snakemake.input.media],
         Path(snakemake.output.embeddings),
         spec(config, name),
         snakemake.wildcards.modality,

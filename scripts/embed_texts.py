@@ -1,4 +1,4 @@
-"""Rule embed_texts: embed the prompts of one shard."""
+"""Rule embed_texts: embed the prompts of one block."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ with job(snakemake):
     config = load(snakemake.config)
     name = snakemake.wildcards.model
     embed_texts(
-        Path(snakemake.input.texts),
+        [Path(file) for file in snakemake.input.texts],
         Path(snakemake.output.embeddings),
         spec(config, name),
         Means.of(config, name),

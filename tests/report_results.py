@@ -52,6 +52,7 @@ def make_results(
             "prompts": {"world": str(folder / "prompts.json")} if prompts else {},
             "models": {"mini": {"checkpoint": str(folder / "weights.safetensors")}},
             "statistics": {"bootstrap": 200},
+            "clips": {"block_size": 1},  # each shard a block of its own
             **options,
         }
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 
-from concord.clips import shards, text_shards
+from concord.clips import shards
 from concord.commands.logs import log_of
 from concord.commands.terminal import print_table, say
 from concord.config import Config
@@ -109,20 +109,15 @@ def _bad_rows(path: Path, table: Table, stage: str, owner: str, log: str) -> Ite
 def stage_files(
     config: Config, places: Layout, collection: str
 ) -> Iterator[tuple[str, Table, str, str | None, Path]]:
-    """(stage, table, collection or prompt set, shard, file) of the tables that are there."""
+    """(stage, table, collection or prompt set, shard or block, file) of all tables there may be."""
     names = shards(config, collection)
     for shard, file in zip(names, places.media(collection), strict=True):
         yield "media", MEDIA, collection, shard, file
     for model in config.models:
         for modality in MODALITIES:
-            files = places.embeddings(model, modality, collection)
-            stage = f"embeddings/{model}/{modality}"
-            prompt_set = config.prompt_set(collection)
-            is_text = modality == "text"
-            owner = (prompt_set or "") if is_text else collection
-            parts = text_shards(config, owner) if is_text and prompt_set else names
-            for shard, file in zip(parts, files, strict=bool(files)):
-                yield stage, EMBEDDINGS, owner, shard, file
+            for file in places.embeddings(model, modality, collection):
+                stage, owner = f"embeddings/{model}/{modality}", file.parent.name
+                yield stage, EMBEDDINGS, owner, file.stem, file
     for shard, file in zip(names, places.synchrony(collection), strict=True):
         yield "synchrony", SYNCHRONY, collection, shard, file
     for task, model in places.scored(collection):

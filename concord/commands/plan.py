@@ -75,14 +75,15 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
             for modality in _modalities(scored, spec, config.tasks):
                 if modality in COMPANIONS:
                     beside = Footage(_files(found.collections[name], modality), 0, 0, 0)
-                    yield embedding_cost(spec, modality, beside, jobs)
+                    yield embedding_cost(spec, modality, beside, _blocks(config, jobs))
                 elif modality != "text":
-                    yield embedding_cost(spec, modality, clips, jobs)
+                    yield embedding_cost(spec, modality, clips, _blocks(config, jobs))
                 elif prompt_set and (prompt_set, spec.name) not in embedded:
                     embedded.add((prompt_set, spec.name))
                     count = len(planned_texts(config, found.prompts[prompt_set]))
                     prompts = Footage(count, 0, 0, 0)
-                    yield embedding_cost(spec, "text", prompts, _shards(config, count))
+                    blocks = _blocks(config, _shards(config, count))
+                    yield embedding_cost(spec, "text", prompts, blocks)
         if "synchrony" in config.tasks:
             yield synchrony_cost(clips, jobs)
         tables = sum(task != "features" for task, _ in scored) + ("synchrony" in config.tasks)
@@ -108,6 +109,10 @@ def _modalities(
 
 def _shards(config: Config, count: int) -> int:
     return ceil(count / config.clips.shard_size)
+
+
+def _blocks(config: Config, shards: int) -> int:
+    return ceil(shards / config.clips.shards_a_block)
 
 
 def _total(parts: Iterator[Cost]) -> list[Cost]:

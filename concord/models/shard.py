@@ -1,10 +1,10 @@
-"""The embedding jobs: one shard of clips or of texts through one model."""
+"""The embedding jobs: the clips or texts of one block of shards through one model."""
 
 import importlib
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from concord.blocks import regrouped
 from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text
@@ -33,8 +34,8 @@ from concord.models.sources import (
 from concord.parallel import Failure, parallel_map
 from concord.progress import Progress
 from concord.protocol import protocol_id
-from concord.resume import Resume, Row
-from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, read_table
+from concord.resume import Resume, Row, rows_beside
+from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, Table, read_table
 
 if TYPE_CHECKING:
     import torch
@@ -80,56 +81,62 @@ class Means:
 
 
 def embed_media(
-    media: Path,
+    media: Sequence[Path],
     output: Path,
     spec: ModelSpec,
     modality: Modality,
     means: Means,
     media_protocol: dict[str, Any],
 ) -> None:
-    """Embed the pictures or the sounds of a shard's clips; writes EMBEDDINGS to `output`.
+    """Embed the pictures or the sounds of the clips of shards; writes EMBEDDINGS to `output`.
 
-    Every row of the MEDIA table `media` has a row here, in its order: clips whose picture or sound
-    cannot be used keep the reason, with a null embedding. Rows that are done are kept; the model
-    is loaded only if others are left. Proxies that were deleted are made again, for this job only.
-    Originals are opened by models that read them, in processes that may die of it.
+    Every row of the MEDIA tables `media` has a row here, in their order: clips whose picture or
+    sound cannot be used keep the reason, with a null embedding. Rows that are done are kept; the
+    model is loaded once, and only if others are left. Proxies that were deleted are made again, for
+    this job only. Originals are opened by models that read them, in processes that may die of it.
     Raises UserError when the machine or the configuration is at fault.
     """
     proxies = spec.reads == "proxies"
     inputs = {"media": content_id(media_protocol)} if proxies else {}
     job = _Job(output, spec, modality, means, inputs)
-    rows = read_table(media, MEDIA).to_pylist()
-    wanted = [media_task(row, spec, modality, job.key, means.limits.max_pixels) for row in rows]
+    wanted = [
+        media_task(row, path.parent, spec, modality, job.key, means.limits.max_pixels)
+        for path in media
+        for row in read_table(path, MEDIA).to_pylist()
+    ]
     if not proxies:
         job.embed(wanted, job.reader, foreign=True)
         return
     with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
-        found = Proxies(media.parent, media_protocol, Path(scratch), means.limits)
+        found = {
+            path.parent: Proxies(path.parent, media_protocol, Path(scratch), means.limits)
+            for path in media
+        }
         job.embed(wanted, lambda: ProxyReader(job.reader(), modality, found), foreign=False)
 
 
 def embed_companions(
-    companions: Path, output: Path, spec: ModelSpec, modality: Modality, means: Means
+    companions: Sequence[Path], output: Path, spec: ModelSpec, modality: Modality, means: Means
 ) -> None:
-    """Embed the files beside a shard's clips; writes EMBEDDINGS to `output`, a row for every clip.
+    """Embed the files beside the clips of shards; writes EMBEDDINGS to `output`, a row a clip.
 
-    `companions` is a COMPANION_FILES table of that modality alone.
+    `companions` are COMPANION_FILES tables of that modality alone.
     Raises UserError when the machine or the configuration is at fault.
     """
     job = _Job(output, spec, modality, means, {})
-    rows = read_table(companions, COMPANION_FILES).to_pylist()
+    rows = _all_rows(companions, COMPANION_FILES)
     wanted = [companion_task(row, job.key, means.limits.max_pixels) for row in rows]
     job.embed(wanted, job.reader, foreign=True)
 
 
-def embed_texts(texts: Path, output: Path, spec: ModelSpec, means: Means) -> None:
-    """Embed the texts of a TEXTS table; writes EMBEDDINGS to `output`, a row for every text.
+def embed_texts(texts: Sequence[Path], output: Path, spec: ModelSpec, means: Means) -> None:
+    """Embed the texts of TEXTS tables; writes EMBEDDINGS to `output`, a row for every text.
 
     A text longer than the model reads is embedded as far as it is read, and its row says so.
     Raises UserError when the machine or the configuration is at fault.
     """
     job = _Job(output, spec, "text", means, {})
-    rows = read_table(texts, TEXTS).to_pylist()
+    rows = _all_rows(texts, TEXTS)
     with Resume(output, EMBEDDINGS) as resume:
         tasks = job.open_tasks(resume, (text_task(row, job.key) for row in rows))
         if tasks:
@@ -137,8 +144,12 @@ def embed_texts(texts: Path, output: Path, spec: ModelSpec, means: Means) -> Non
         job.finish(resume)
 
 
+def _all_rows(tables: Sequence[Path], table: Table) -> Iterator[Row]:
+    return (row for path in tables for row in read_table(path, table).to_pylist())
+
+
 class _Job:
-    """What one shard's job knows: its protocol, its rows, and what computed them."""
+    """What one block's job knows: its protocol, its rows, and what computed them."""
 
     def __init__(
         self,
@@ -151,7 +162,7 @@ class _Job:
         self.output, self.spec, self.modality, self.means = output, spec, modality, means
         self.key = protocol_id(spec.protocol(modality))
         self.protocol = spec.protocol(modality) | inputs
-        self.note = output.with_name(f".{output.name}.computed")
+        self.note = _note_of(output)
         self.family = importlib.import_module(f"concord.models.{spec.backend}")
         self.keys: list[str] = []
         self.computed: list[dict[str, Any]] = []
@@ -201,10 +212,23 @@ class _Job:
                 tasks.append(item)
             else:
                 settled.append(dict.fromkeys(EMBEDDINGS.names) | item)
-        if kept and self.note.exists():
-            self.computed = json.loads(self.note.read_text("utf-8"))
+        if kept:
+            self.computed = _computed_by(self.output)
         resume.add(*settled)
+        for other in regrouped(self.output) if tasks else []:
+            tasks = self._adopt(resume, tasks, other)
         return tasks
+
+    def _adopt(self, resume: Resume, tasks: list[Task], other: Path) -> list[Task]:
+        """Take over what a block of another size has of these tasks; returns the others."""
+        rows = rows_beside(other, EMBEDDINGS)
+        done = {t.key for t in tasks if t.key in rows and rows[t.key]["status"] == "ok"}
+        if done:
+            resume.done.update((t.key, rows[t.key] | {"id": t.id}) for t in tasks if t.key in done)
+            for computing in _computed_by(other):
+                self._remember(computing)
+            self.succeeded = True
+        return [task for task in tasks if task.key not in done]
 
     def run(
         self, resume: Resume, tasks: list[Task], inputs: Iterator[np.ndarray | str | Failure]
@@ -302,6 +326,18 @@ class _Job:
         if computing not in self.computed:
             self.computed.append(computing)
             write_text(self.note, json.dumps(self.computed))
+
+
+def _note_of(output: Path) -> Path:
+    """Where it is kept what computed a table's rows."""
+    return output.with_name(f".{output.name}.computed")
+
+
+def _computed_by(output: Path) -> list[dict[str, Any]]:
+    """What computed a table's rows; nothing if there were none."""
+    note = _note_of(output)
+    found: list[dict[str, Any]] = json.loads(note.read_text("utf-8")) if note.exists() else []
+    return found
 
 
 def _row(task: Task, result: np.ndarray | Failure, views: int | None, note: str | None) -> Row:

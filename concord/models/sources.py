@@ -1,5 +1,6 @@
 """What an embedding job reads: proxies and waves, originals, or files beside the clips."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,18 @@ class Task:
 
 @dataclass(frozen=True)
 class ProxyReader:
-    """Reads the proxy or the wave of a MEDIA row; picklable, for decoder processes."""
+    """Reads the proxy or the wave of a MEDIA row; picklable, for decoder processes.
+
+    `shards` are the proxies by the folder of their shard, which a task's source names first.
+    """
 
     read: Reader
     modality: Modality
-    proxies: Proxies
+    shards: Mapping[Path, Proxies]
 
-    def __call__(self, row: Row) -> np.ndarray:
-        with self.proxies.open(row, PART[self.modality]) as (proxy, wave):
+    def __call__(self, source: tuple[Path, Row]) -> np.ndarray:
+        folder, row = source
+        with self.shards[folder].open(row, PART[self.modality]) as (proxy, wave):
             file = proxy or wave
             assert file is not None
             return self.read(file)
@@ -64,17 +69,18 @@ def prepare(read: Any, memory_mb: int | None) -> None:
 
 
 def media_task(
-    row: Row, spec: ModelSpec, modality: Modality, protocol: str, max_pixels: int
+    row: Row, folder: Path, spec: ModelSpec, modality: Modality, protocol: str, max_pixels: int
 ) -> Task | Row:
     """What is to be embedded of a MEDIA row, or the finished row of a clip that cannot be.
 
-    The source is the row itself for models that read proxies, else a MediaFile of the original,
-    whose key does not change with the settings of proxies, nor with `max_pixels`.
+    The source is the shard's folder and the row for models that read proxies, else a MediaFile of
+    the original, whose key does not change with the settings of proxies, nor with `max_pixels`.
     """
     status, reason = row[f"{modality}_status"], row[f"{modality}_reason"]
     if status == "ok" and not row[MADE[modality]]:  # the gate kept it out, and says why
         status, reason = row["status"], row["reason"]
-    key, source = row["key"], row
+    key: str = row["key"]
+    source: Any = (folder, row)
     if spec.reads == "originals":
         key, source = _original(row, modality, max_pixels)
     if status == "ok":

@@ -74,8 +74,9 @@ def means(batch_size=4, timeout_s=60.0, memory_mb=2000, device="auto"):
     return Means(batch_size, workers=2, limits=Limits(timeout_s, memory_mb), device=device)
 
 
-def run(media: Path, output: Path, chosen=SPEC, modality="video", batch_size=4):
-    embed_media(media, output, chosen, modality, means(batch_size), {})
+def run(media: Path | list[Path], output: Path, chosen=SPEC, modality="video", batch_size=4):
+    tables = media if isinstance(media, list) else [media]
+    embed_media(tables, output, chosen, modality, means(batch_size), {})
     return {row["id"]: row for row in read_table(output, EMBEDDINGS).to_pylist()}
 
 

@@ -29,7 +29,8 @@ def configure(folder: Path, entry: str = "mini", **options: Any) -> Config:
     weights.parent.mkdir(parents=True, exist_ok=True)
     weights.write_bytes(b"weights")
     models = {MODEL: {"entry": entry, "checkpoint": str(weights)}}
-    return Config.model_validate({"results": folder / "results", "models": models, **options})
+    given = {"results": folder / "results", "models": models, "clips": {"block_size": 1}}
+    return Config.model_validate(given | options)  # each shard a block of its own
 
 
 def make_planned(config: Config, vectors: Vectors) -> Results:

@@ -19,8 +19,8 @@ from concord.resume import Resume, Row, finished_rows
 from concord.tables import EMBEDDINGS, MEDIA, SYNCHRONY, Table, read_table
 
 MEDIA_FILE = Path("results/media/mine/0000/media.parquet")
-VIDEO = Path("results/embeddings/m/video/mine/0000.parquet")
-TEXT = Path("results/embeddings/m/text/prompts/0000.parquet")
+VIDEO = Path("results/embeddings/m/video/mine/0000-0009.parquet")
+TEXT = Path("results/embeddings/m/text/prompts/0000-0009.parquet")
 SYNC = Path("results/synchrony/mine/0000.parquet")
 SUMMARY = Path("results/tables/summary.parquet")
 OK = {"status": "ok"}
@@ -205,7 +205,7 @@ def test_failures_tell_the_first_stage_the_reason_and_the_log() -> None:
     assert rows["2.mp4"]["stage"] == "media"
     assert rows["2.mp4"]["log"] == "results/logs/transcode_shard/mine.0000.log"
     assert rows["1.mp4"]["stage"] == "embeddings/m/video"
-    assert rows["1.mp4"]["log"] == "results/logs/embed_media/m.video.mine.0000.log"
+    assert rows["1.mp4"]["log"] == "results/logs/embed_media/m.video.mine.0000-0009.log"
     assert rows["1.mp4"]["detail"] == "the tool's words"
     assert rows["5.mp4"]["reason"] == "no_prompt"
     assert rows["t"]["collection"] == "prompts"
@@ -249,7 +249,7 @@ def test_nothing_has_run_yet() -> None:
     [
         ("media", "c", "0000", "transcode_shard/c.0000.log"),
         ("synchrony", "c", "0001", "measure_synchrony/c.0001.log"),
-        ("embeddings/m/audio", "c", "0000", "embed_media/m.audio.c.0000.log"),
+        ("embeddings/m/audio", "c", "0000-0009", "embed_media/m.audio.c.0000-0009.log"),
         ("embeddings/m/text", "prompts", "0000", "embed_texts/m.prompts.0000.log"),
         ("scores/video_text/m", "c", None, "score_task/video_text.m.c.log"),
         ("scores/retrieval/m/video_to_text", "c", None, "score_task/retrieval.m.c.log"),

@@ -84,9 +84,9 @@ def workflow(
         for modality, (output,) in needed.items():
             if modality == "text":
                 texts = results / "prompts" / "prompts" / "plan" / shard
-                embed_texts(texts, output, chosen, means)
+                embed_texts([texts], output, chosen, means)
             else:
-                embed_media(media[0], output, chosen, modality, means, made)
+                embed_media(media, output, chosen, modality, means, made)
         output = places.score(task, "m", "c")
         score(
             task,

@@ -64,7 +64,7 @@ def run(folder: Path, rows: list[Row], modality: str = "video", **options: Any) 
     means = Means(4, 2, Limits(settings["timeout_s"], settings["memory_mb"]))
     output = folder / f"{modality}.parquet"
     embed_media(
-        write_media(folder, rows), output, SPEC, modality, means, settings["media_protocol"]
+        [write_media(folder, rows)], output, SPEC, modality, means, settings["media_protocol"]
     )
     return {row["id"]: row for row in read_table(output, EMBEDDINGS).to_pylist()}
 
@@ -129,10 +129,10 @@ def test_readers_know_the_largest_picture_that_may_be_opened(tmp_path: Path) -> 
     media = config.media.model_copy(update={"max_pixels": 4321})
     means = Means.of(config.model_copy(update={"media": media}), "m")
     clips = write_media(tmp_path, [original(tmp_path, "a", "limit")])
-    embed_media(clips, tmp_path / "a.parquet", SPEC, "video", means, {})
+    embed_media([clips], tmp_path / "a.parquet", SPEC, "video", means, {})
     file = {"clip_id": "a", "modality": "depth", "path": str(tmp_path / "a"), "status": "ok"}
     write_table(tmp_path / "files.parquet", COMPANION_FILES, [file | {"key": "a depth"}])
-    embed_companions(tmp_path / "files.parquet", tmp_path / "b.parquet", SPEC, "depth", means)
+    embed_companions([tmp_path / "files.parquet"], tmp_path / "b.parquet", SPEC, "depth", means)
     for name in ("a.parquet", "b.parquet"):
         (row,) = read_table(tmp_path / name, EMBEDDINGS).to_pylist()
         assert row["embedding"] == [4321, 0]
@@ -151,7 +151,7 @@ def test_files_beside_the_clips_have_a_row_for_every_clip(tmp_path: Path) -> Non
     write_table(tmp_path / "files.parquet", COMPANION_FILES, keyed)
     output = tmp_path / "out.parquet"
     embed_companions(
-        tmp_path / "files.parquet", output, SPEC, "depth", Means(4, 2, Limits(60, 500))
+        [tmp_path / "files.parquet"], output, SPEC, "depth", Means(4, 2, Limits(60, 500))
     )
     found = [
         (row["id"], row["status"], row["reason"], row["embedding"])

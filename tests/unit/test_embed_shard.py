@@ -149,7 +149,7 @@ def test_a_killed_job_goes_on_where_it_was(fake, tmp_path):
 
 def test_missing_proxies_are_made_again_for_the_job_only(tmp_path, monkeypatch):
     proxies = Proxies(tmp_path, {"size_px": 64}, tmp_path, Limits(7, 800))
-    read = ProxyReader(read_name, "video", proxies)
+    read = ProxyReader(read_name, "video", {tmp_path: proxies})
     made = []
 
     def restore(row, protocol, folder, parts, **limits):
@@ -161,7 +161,7 @@ def test_missing_proxies_are_made_again_for_the_job_only(tmp_path, monkeypatch):
         return {"v": made[-1]}
 
     monkeypatch.setitem(sys.modules, "concord.media.shard", SimpleNamespace(restore=restore))
-    assert [read(media_row(name))[0, 0] for name in ("1", "2")] == [1, 2]
+    assert [read((tmp_path, media_row(name)))[0, 0] for name in ("1", "2")] == [1, 2]
     assert len(made) == 2
     assert not any(path.exists() for path in made)
 
@@ -169,7 +169,7 @@ def test_missing_proxies_are_made_again_for_the_job_only(tmp_path, monkeypatch):
 def test_texts(fake, tmp_path):
     texts = write_texts(tmp_path / "texts.parquet", ["one", "  ", "红色的球", "x" * 21, "x" * 13])
     output = tmp_path / "out.parquet"
-    embed_texts(texts, output, SPEC, means(2))
+    embed_texts([texts], output, SPEC, means(2))
     rows = read_table(output, EMBEDDINGS).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "skipped", "ok", "ok", "failed"]
     assert rows[1]["reason"] == "empty_prompt"
@@ -251,7 +251,7 @@ def test_readers_are_warm_before_a_clips_time_begins(fake, tmp_path, monkeypatch
     clips(tmp_path, names)
     media = write_media(tmp_path, [media_row(name, **where[name]) for name in names])
     chosen = ModelSpec(**(vars(SPEC) | {"reads": reads}))
-    embed_media(media, tmp_path / "out.parquet", chosen, "video", means(timeout_s=1.0), {})
+    embed_media([media], tmp_path / "out.parquet", chosen, "video", means(timeout_s=1.0), {})
     rows = read_table(tmp_path / "out.parquet", EMBEDDINGS).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "ok"]
 
@@ -298,7 +298,7 @@ def test_other_proxies_are_another_protocol_and_another_gate_is_not(fake, tmp_pa
     media, output = clips(tmp_path, ["1"]), tmp_path / "out.parquet"
 
     def protocol_of(media_protocol):
-        embed_media(media, output, SPEC, "video", means(), media_protocol)
+        embed_media([media], output, SPEC, "video", means(), media_protocol)
         return read_metadata(output)["protocol_id"]
 
     usual = protocol_of({"size_px": 224, "filter": False})
@@ -326,7 +326,7 @@ def test_end_to_end_with_open_clip(tmp_path):
         np.testing.assert_allclose(one[name]["embedding"], all_[name]["embedding"], atol=1e-5)
         assert np.linalg.norm(one[name]["embedding"]) == pytest.approx(1, abs=1e-5)
     embed_texts(
-        write_texts(tmp_path / "texts.parquet", ["a ball"]),
+        [write_texts(tmp_path / "texts.parquet", ["a ball"])],
         tmp_path / "texts_out.parquet",
         spec(config, "tiny"),
         means(8),
@@ -350,7 +350,7 @@ def test_dropped_proxies_give_the_same_embeddings(tmp_path):
     found = []
     for name in ("before", "after"):
         output = tmp_path / f"{name}.parquet"
-        embed_media(media, output, spec(config, "tiny"), "video", means(), protocol)
+        embed_media([media], output, spec(config, "tiny"), "video", means(), protocol)
         found += read_table(tmp_path / f"{name}.parquet", EMBEDDINGS).to_pylist()
         drop_proxies(media)
     assert not (media.parent / "video").exists()

@@ -29,7 +29,7 @@ def layout(folder: Path, **sections: Any) -> Layout:
             "collections": collections,
             "results": str(folder / "results"),
             "models": {"mini": {}, "sharp": {"entry": "mini"}},
-            "clips": {"shard_size": 1},
+            "clips": {"shard_size": 1, "block_size": 1},
             "tasks": ["features"],
             **sections,
         }

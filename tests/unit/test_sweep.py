@@ -9,7 +9,8 @@ from concord.sweep import sweep
 
 def test_only_what_vanished_shards_left_is_deleted(tmp_path: Path) -> None:
     results, outside = tmp_path / "results", tmp_path / "outside"
-    config = Config.model_validate({"collections": {"c": "c", "new": "n"}, "results": str(results)})
+    given = {"collections": {"c": "c", "new": "n"}, "clips": {"block_size": 1}}
+    config = Config.model_validate(given | {"results": str(results)})
     gone = [
         "media/c/0001/media.parquet",
         "media/c/0001/video/a.mp4",
@@ -41,3 +42,29 @@ def test_only_what_vanished_shards_left_is_deleted(tmp_path: Path) -> None:
     assert not (results / "media/c/0001").exists()
     assert all((results / name).exists() for name in stay)
     assert (outside / "0001").exists()
+
+
+def test_other_blocks_go_when_those_that_are_planned_have_their_rows(tmp_path: Path) -> None:
+    """Ten shards a block were asked for before; now it is two, and one of these is not made yet."""
+    given = {"collections": {"c": "c"}, "prompts": {"p": "p.json"}, "results": str(tmp_path)}
+    clips = {"shard_size": 10, "block_size": 20}
+    config = Config.model_validate(given | {"clips": clips})
+    for folder in ("clips/c", "prompts/p"):
+        (tmp_path / folder).mkdir(parents=True)
+        shards = ["0000", "0001", "0002", "0010"]
+        (tmp_path / folder / "shards.json").write_text(json.dumps(shards))
+    needed = ["0000-0009.parquet", ".0000-0009.parquet.previous", ".0000-0009.parquet.journal"]
+    gone = ["0010-0019.parquet", "0020-0029.parquet", ".0011.parquet.previous"]
+    folders = [tmp_path / f"embeddings/m/{name}" for name in ("video/c", "text/p")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for name in [*needed, *gone, "0000-0001.parquet", "0010-0011.parquet"]:
+            (folder / name).touch()
+    sweep(config)
+    made = {"0000-0001.parquet", "0010-0011.parquet"}
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {*needed, *made}
+        (folder / "0002-0003.parquet").touch()
+    sweep(config)
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {*made, "0002-0003.parquet"}

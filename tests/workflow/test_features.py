@@ -109,7 +109,9 @@ def new_labels_reach_exports_and_page(features: Workflow) -> None:
 
 def stops_at_a_broken_table(features: Workflow) -> None:
     """A table with a zero vector is written down, or ends the run before anything is summed up."""
-    table = features.folder / "results" / "embeddings" / "mini" / "video" / "own" / "0000.parquet"
+    table = (
+        features.folder / "results" / "embeddings" / "mini" / "video" / "own" / "0000-0009.parquet"
+    )
     rows, note = read_table(table, EMBEDDINGS), read_metadata(table)
     vectors = [
         None if vector is None else np.zeros(len(vector), np.float32)

@@ -53,8 +53,8 @@ def scores(workflow: Workflow, task: str) -> dict[str, tuple[str, str | None]]:
 
 
 def embeddings(workflow: Workflow, modality: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rows by clip, and the metadata, of the one shard of a modality."""
-    path = workflow.folder / f"results/embeddings/tiny/{modality}/own/0000.parquet"
+    """Rows by clip, and the metadata, of the one block of a modality."""
+    path = workflow.folder / f"results/embeddings/tiny/{modality}/own/0000-0009.parquet"
     return {r["id"]: r for r in read_table(path, EMBEDDINGS).to_pylist()}, read_metadata(path)
 
 

@@ -70,7 +70,7 @@ def test_scores_reach_the_tables(workflow: Workflow) -> None:
 def test_other_ways_to_read_clips_work(workflow: Workflow) -> None:
     models = configure(workflow, OTHERS)
     seen = {name: "audio" if "audio" in m.modalities else "video" for name, m in models.items()}
-    workflow.run(*(f"results/embeddings/{n}/{seen[n]}/own/0000.parquet" for n in models))
+    workflow.run(*(f"results/embeddings/{n}/{seen[n]}/own/0000-0009.parquet" for n in models))
     for name, model in models.items():
         check(workflow, model, seen[name], 3)
 

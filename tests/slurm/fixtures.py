@@ -23,7 +23,6 @@ from tests.workflow.conftest import ROOT, Workflow, make_clip
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 1e-6
-LIMIT_S = 900
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +36,19 @@ def slurm() -> Iterator[PrivateSlurm]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def healthy(slurm: PrivateSlurm) -> Iterator[None]:
+    """Leaves the cluster without jobs and with all its nodes, whatever the test did to it."""
+    yield
+    slurm.up(clean=True)
+
+
 @dataclass
 class ClusterRun(Workflow):
     """A working folder whose workflow runs on SLURM."""
 
     slurm: PrivateSlurm | None = None
+    limit_s: int = 900
 
     def __post_init__(self) -> None:
         assert self.slurm is not None
@@ -52,16 +59,16 @@ class ClusterRun(Workflow):
         self.write_config()
         command = [self.python, str(HERE / "fast_poll.py"), "--snakefile", str(ROOT / "Snakefile")]
         command += ["--configfile", "config.yaml", "--profile", str(ROOT / "profiles" / "slurm")]
-        return ["timeout", "-s", "INT", "-k", "30", str(LIMIT_S), *command, *arguments]
+        return ["timeout", "-s", "INT", "-k", "30", str(self.limit_s), *command, *arguments]
 
-    def run(self, *arguments: str, ok: bool = True, limit_s: int = LIMIT_S + 60) -> str:
-        return super().run(*arguments, ok=ok, limit_s=limit_s)
+    def run(self, *arguments: str, ok: bool = True, limit_s: int = 0) -> str:
+        return super().run(*arguments, ok=ok, limit_s=limit_s or self.limit_s + 60)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start and go on; what it prints is in printed.txt."""
         with (self.folder / "printed.txt").open("wb") as printed:
             return subprocess.Popen(
-                self.command(*arguments)[5:],  # without `timeout`, so that signals reach Snakemake
+                self.command(*arguments)[6:],  # without `timeout`, so that signals reach Snakemake
                 cwd=self.folder,
                 stdout=printed,
                 stderr=printed,

@@ -114,8 +114,8 @@ class PrivateSlurm:
         path = os.pathsep.join([str(self.folder / "bin"), os.environ.get("PATH", "")])
         return {"SLURM_CONF": str(self.configuration), "PATH": path}
 
-    def up(self) -> None:
-        """Start what is not running and wait until all nodes are idle."""
+    def up(self, *, clean: bool = False) -> None:
+        """Start what is not running and wait until all nodes are idle; `clean` cancels jobs."""
         for name in ("log", "state", "bin", "dev", "pids", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not self.configuration.exists():
@@ -124,12 +124,15 @@ class PrivateSlurm:
         self.start_controller()
         for node in NODES:
             self.start_node(node)
-        self.wait(self._is_idle, "the nodes are idle", 30)
+        if clean:
+            self.wait(self.answers, "the controller answers", 30)
+            self._cancel_all()
+        self.wait(self._is_idle, "the nodes are idle", 60)
 
     def down(self) -> None:
         """Cancel the jobs and stop every process of this cluster."""
         if self._pid("slurmctld"):
-            self.client("scancel", "--full", f"--user={getpass.getuser()}", check=False)
+            self._cancel_all()
             with suppress(SlurmError, subprocess.TimeoutExpired):  # what is left is ended below
                 self.wait(lambda: not self.jobs(), "jobs are gone", 10)
         for name in ("slurmctld", *(f"slurmd-{node}" for node in NODES), "munged"):
@@ -207,6 +210,19 @@ class PrivateSlurm:
         ).splitlines()
         return [(i, name, state) for i, name, state in (line.split("|") for line in lines)]
 
+    def processes_of(self, job: str) -> dict[int, str]:
+        """Command lines of a job's processes, by their ids; those of SLURM itself are left out."""
+        pids = self._processes(
+            lambda words: f"SLURM_JOB_ID={job}" in words and self._is_ours(words)
+        )
+        commands = {pid: " ".join(_words(pid, "cmdline")) for pid in pids}
+        own = ("slurmstepd", "srun ")
+        return {
+            pid: c
+            for pid, c in commands.items()
+            if not c.startswith(own) and "slurm_script" not in c
+        }
+
     def wait(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
         """Wait until a condition holds; raises SlurmError when it takes too long."""
         end = time.monotonic() + seconds
@@ -280,6 +296,12 @@ class PrivateSlurm:
             self.daemons[name].poll()
         pid = int(file.read_text())
         return pid if any(str(self.folder) in word for word in _words(pid, "cmdline")) else None
+
+    def _cancel_all(self) -> None:
+        self.client("scancel", "--full", f"--user={getpass.getuser()}", check=False)
+
+    def answers(self) -> bool:
+        return bool(self.client("sinfo", "--noheader", check=False))
 
     def _is_idle(self) -> bool:
         if self._pid("slurmctld") is None:

@@ -5,19 +5,16 @@ the broken files, and below, from what the set's makers say of it, for the other
 """
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Workflow
-from imagebind_checkpoint import write_tiny
+from eval_set import lay_out
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 TESTS = Path(__file__).resolve().parents[1]
-COLLECTIONS = ("original", "delayed", "muted", "broken")
 EVENT_RICH = (1, 2, 3, 4)
 MUSIC = (6, 7, 18, 19)
 SILENT = ("claims_4gb.wav", "moviepy_no_duration.webm", "small_mp4-with-audio.mp4")
@@ -26,26 +23,9 @@ SILENT = ("claims_4gb.wav", "moviepy_no_duration.webm", "small_mp4-with-audio.mp
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Workflow:
-    """The workflow's results over the collections, with two models and synchrony.
-
-    `random` is an ImageBind that reads originals; its weights are random and its scores mean
-    nothing.
-    """
+    """The workflow's results over the collections, with two models and synchrony."""
     folder = tmp_path_factory.mktemp("eval")
-    make = [sys.executable, str(shared / "eval" / "make.py"), str(folder / "eval")]
-    subprocess.run(make, check=True, capture_output=True)
-    write_tiny(folder / "random.pth")
-    run = Workflow(
-        folder,
-        {
-            "collections": {name: f"eval/{name}" for name in COLLECTIONS},
-            "prompts": "eval/prompts.json",
-            "models": {
-                "mini": {},
-                "random": {"entry": "imagebind", "checkpoint": "random.pth"},
-            },
-        },
-    )
+    run = Workflow(folder, lay_out(folder, shared))
     run.run()
     return run
 

@@ -1,0 +1,85 @@
+"""Jobs on the cluster die in every way; the run goes on, or the same command ends it."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.slurm.fixtures import ClusterRun, assert_same_tables, leftovers, run_here
+from tests.slurm.private_slurm import PrivateSlurm
+
+pytest_plugins = ["tests.slurm.fixtures"]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("healthy")]
+
+
+def ends_well(run: ClusterRun, process: subprocess.Popen[bytes]) -> None:
+    """The run under way ends without another command, and with the tables of a local one."""
+    assert process.wait(run.limit_s) == 0, run.printed()[-4000:]
+    assert leftovers(run) == []
+    assert_same_tables(run, run_here(run))
+
+
+def test_a_node_crashes_and_a_job_is_cancelled(
+    on_slurm: Callable[..., ClusterRun], slurm: PrivateSlurm
+) -> None:
+    run = on_slurm()
+    process = run.start()
+    job = run.job_of("transcode_shard")
+    time.sleep(2)
+    slurm.kill_node(slurm.client("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip())
+    again = run.job_of("measure_synchrony")
+    slurm.client("scancel", again)
+    ends_well(run, process)
+    printed = run.printed()
+    assert f"SLURM-job '{job}' failed due to a node failure" in printed
+    assert f"SLURM-job '{again}' failed, SLURM status is: 'CANCELLED'" in printed
+
+
+def test_a_job_over_its_time_and_one_over_its_memory(on_slurm: Callable[..., ClusterRun]) -> None:
+    """Each is tried again with more: a job that hangs, and one that was given too little memory."""
+    run = on_slurm(tasks=["video_text"])
+    process = run.start(
+        "--set-resources",
+        "transcode_shard:runtime=attempt",
+        "embed_texts:mem_mb=120 if attempt == 1 else 4000",
+    )
+    job = run.job_of("transcode_shard")
+    stop_processes(run, job)
+    ends_well(run, process)
+    printed = run.printed()
+    assert f"SLURM-job '{job}' failed, SLURM status is: 'TIMEOUT'" in printed
+    killed = [line for line in printed.splitlines() if "SLURM status is: " in line]
+    assert len(killed) == 2, killed
+    assert "runtime=2" in printed, "twice the time"
+    assert "mem_mb=4000" in printed
+
+
+def test_the_controller_is_away_while_jobs_run(
+    on_slurm: Callable[..., ClusterRun], slurm: PrivateSlurm
+) -> None:
+    run = on_slurm()
+    process = run.start()
+    job = run.job_of("transcode_shard")
+    slurm.stop("slurmctld", signal.SIGKILL)
+    time.sleep(45)
+    assert process.poll() is None
+    slurm.start_controller()
+    ends_well(run, process)
+    assert f"SLURM-job '{job}' failed" not in run.printed()
+
+
+def stop_processes(run: ClusterRun, job: str, seconds: float = 60) -> None:
+    """Freeze what a job started, once its script is at work."""
+    assert run.slurm is not None
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pids = run.slurm.processes_of(job)
+        if any("/.snakemake/scripts/" in command for command in pids.values()):
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"job {job} did not start its script\n{run.printed()[-4000:]}")

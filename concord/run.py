@@ -27,14 +27,19 @@ def lock_results(results: Path) -> None:
     Jobs that a killed run left at work there are ended. Raises UserError when another run holds it,
     or if it cannot be written.
     """
+    hold_results(results)
+    if results.resolve() not in _begun:
+        begin_run(results.resolve())
+        _begun.add(results.resolve())
+
+
+def hold_results(results: Path) -> None:
+    """Lock the results folder alone; raises UserError as `lock_results` does."""
     if not _hold(results):
         raise UserError(
             f"{results}: another run is writing to this folder; wait until it ends, "
             "or set `results:` to another folder"
         )
-    if results.resolve() not in _begun:
-        begin_run(results.resolve())
-        _begun.add(results.resolve())
 
 
 def is_locked(results: Path) -> bool:

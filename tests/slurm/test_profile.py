@@ -14,9 +14,6 @@ from tests.workflow.conftest import ROOT
 
 pytest_plugins = ["tests.slurm.fixtures"]
 
-ONE_JOB = "results/embeddings/mini/text"
-
-
 def keys(profile: str) -> set[str]:
     return set(yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text()))
 

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 
 from tests.slurm.fixtures import ClusterRun, Witness, assert_same_tables, leftovers, run_here
-from tests.slurm.private_slurm import PrivateSlurm
+from tests.slurm.private_slurm import NODES, PrivateSlurm
 from tests.workflow.conftest import Workflow
 
 pytest_plugins = ["tests.slurm.fixtures"]
@@ -49,13 +49,11 @@ def test_tables_equal_those_of_a_local_run(
 def test_a_cluster_without_gpus_computes_on_processors(
     on_slurm: Callable[..., ClusterRun], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from tests.slurm.private_slurm import NODES
-
     folder = tmp_path_factory.mktemp("slurm")
     with PrivateSlurm(folder, gpus=dict.fromkeys(NODES, 0)) as bare:
         run = on_slurm(clips=1, tasks=["video_text"])
         run.environment |= bare.environment
-        target = "results/embeddings/mini/text/prompts/0000.parquet"
+        target = "results/quality/mini/text/prompts.parquet"
         printed = run.run(target)
     assert "no node of this cluster offers a GPU" in printed
     assert (run.folder / target).exists()

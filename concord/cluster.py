@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.errors import UserError
+from concord.run import hold_results
 
 ANSWER_S = 20
 """How long a command of SLURM may take to answer."""
@@ -34,11 +35,12 @@ def run_name(results: Path) -> str:
 
 
 def prepare(workflow: Any, results: Path) -> list[str]:
-    """Make a results folder safe for a run, and its jobs known by their name; returns notes.
+    """Lock a results folder, end its jobs on a cluster, name those to come; returns notes.
 
-    For the main process alone, while it holds the folder's lock. Raises UserError when jobs of an
-    earlier run may still be at work and cannot be ended.
+    For the main process alone. Raises UserError when another run holds the folder, or when jobs of
+    an earlier one may still be at work and cannot be ended.
     """
+    hold_results(results)
     os.environ.pop(WITHOUT_GPUS, None)
     remote = workflow.nodes is not None
     notes = []

@@ -18,8 +18,8 @@ checkpoint make_demo:
         "../envs/media.yaml"
     threads: 8
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        runtime=lambda w, attempt: 30 * attempt,
     params:
         version=DEMO_VERSION,
     script:

@@ -80,7 +80,6 @@ if workflow.is_main_process:
     if workflow.output_settings.dryrun and run.is_locked(CONFIG.results):
         PLANNED.update(CONFIG.collections)  # by the run that is under way
     else:
-        or_stop(run.hold_results, CONFIG.results)
         run.tell(or_stop(cluster.prepare, workflow, CONFIG.results))
         or_stop(run.lock_results, CONFIG.results)
     run.tell(unmeasured(CONFIG, SPECS))

@@ -29,7 +29,7 @@ rule aggregate_tables:
     threads: 2
     resources:
         mem_mb=lambda w, input, attempt: (2000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
     params:
         protocol=CONFIG.model_dump(mode="json", include={"statistics", "compare", "limit"})
         | {"version": TABLES_VERSION},
@@ -51,7 +51,7 @@ rule project_features:
         "../envs/report.yaml"
     resources:
         mem_mb=lambda w, input, attempt: (4000 + 4 * int(input.size_mb)) * attempt,
-        runtime=120,
+        runtime=lambda w, input, attempt: (60 + int(input.size_mb)) * attempt,
     params:
         protocol=lambda w: LAYOUT.projection_parameters(w.modality),
     script:
@@ -73,7 +73,7 @@ rule export_formats:
         "../envs/report.yaml"
     resources:
         mem_mb=lambda w, input, attempt: (4000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
     params:
         protocol=CONFIG.model_dump(mode="json", include=EXPORTED) | {"version": EXPORTS_VERSION},
     script:
@@ -97,8 +97,8 @@ rule render_report:
         "../envs/report.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=lambda w, input, attempt: (3000 + 4 * int(input.size_mb)) * attempt,
+        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
     params:
         protocol=CONFIG.report.model_dump() | {"version": REPORT_VERSION},
     script:
@@ -119,7 +119,7 @@ rule drop_proxies:
     conda:
         "../envs/media.yaml"
     resources:
-        mem_mb=500,
-        runtime=30,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
     script:
         "../scripts/drop_proxies.py"

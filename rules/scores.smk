@@ -49,8 +49,8 @@ rule score_synchrony:
     conda:
         "../envs/media.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, input, attempt: (1000 + 4 * int(input.size_mb)) * attempt,
+        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
     params:
         protocol=LAYOUT.score_parameters("synchrony", SIGNAL),
     script:
@@ -76,7 +76,7 @@ rule score_task:
     threads: 4
     resources:
         mem_mb=lambda w, input, attempt: (1500 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
     params:
         protocol=lambda w: LAYOUT.score_parameters(w.task, w.model),
     script:
@@ -103,7 +103,7 @@ rule check_embeddings:
         "../envs/models.yaml"
     resources:
         mem_mb=lambda w, input, attempt: (1000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
     params:
         protocol=CONFIG.quality.model_dump() | {"version": QUALITY_VERSION},
     script:
@@ -130,7 +130,7 @@ rule probe_features:
     threads: min(CONFIG.probes.folds, 8)
     resources:
         mem_mb=lambda w, input, attempt: (2000 + 10 * int(input.size_mb)) * attempt,
-        runtime=lambda w, attempt: 240 * attempt,
+        runtime=lambda w, input, attempt: (60 + int(input.size_mb)) * attempt,
     params:
         protocol=lambda w: LAYOUT.probe_parameters(w.modality, w.scope),
     script:

@@ -19,8 +19,8 @@ rule train_mini:
         "../envs/models.yaml"
     threads: run.cores(workflow) or 8
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
     params:
         seed=0,
         version=MINI_VERSION,

@@ -124,13 +124,8 @@ def on_slurm(slurm: PrivateSlurm, tmp_path: Path) -> Callable[..., ClusterRun]:
 
 
 def run_here(run: Workflow) -> Workflow:
-    """The same clips and configuration, run to the end on this machine in a folder beside."""
-    folder = run.folder.parent / f"{run.folder.name}-here"
-    folder.mkdir()
-    for path in run.folder.iterdir():
-        if path.name not in ("results", ".snakemake", "config.yaml", "printed.txt"):
-            (folder / path.name).symlink_to(path)
-    here = Workflow(folder, run.config)
+    """The same clips and configuration, run to the end on this machine into another folder."""
+    here = Workflow(run.folder, run.config | {"results": "here"})
     here.run()
     return here
 
@@ -140,7 +135,7 @@ def assert_same_tables(one: Workflow, other: Workflow) -> dict[str, int]:
 
     The table of what jobs cost (times, hosts) is none of them.
     """
-    folders = [run.folder / "results" / "tables" for run in (one, other)]
+    folders = [r.folder / r.config.get("results", "results") / "tables" for r in (one, other)]
     names = [sorted(p.stem for p in f.glob("*.parquet") if p.stem != "cost") for f in folders]
     assert names[0] == names[1]
     assert "status" in names[0]

@@ -6,42 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from tests.slurm.fixtures import ClusterRun
 from tests.slurm.private_slurm import PrivateSlurm
 from tests.workflow.conftest import ROOT
 
 pytest_plugins = ["tests.slurm.fixtures"]
-
-def keys(profile: str) -> set[str]:
-    return set(yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text()))
-
-
-def test_profiles_share_no_key() -> None:
-    """profiles/default is loaded beside any other and would win."""
-    assert not keys("default") & keys("slurm")
-    assert not keys("default") & keys("test")
-
-
-def test_the_lines_to_edit_are_what_they_say() -> None:
-    """Uncommented, they are valid, and the partition of GPUs is that of all rules that take one."""
-    text = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
-    edited = re.sub(r"^# ?(  slurm_\w+:|set-resources:)", r"\1", text, flags=re.MULTILINE)
-    assert (
-        len([1 for a, b in zip(text.split("\n"), edited.split("\n"), strict=True) if a != b]) == 3
-    )
-    profile = yaml.safe_load(edited)
-    assert profile["default-resources"] == {
-        "nodes": 1,
-        "slurm_account": "lab",
-        "slurm_partition": "cpu",
-    }
-    rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    named = re.findall(r"^(?:rule|checkpoint) (\w+):((?:\n(?!\S).*)*)", rules, re.MULTILINE)
-    with_gpu = {name for name, body in named if re.search(r"^\s+gpu=", body, re.MULTILINE)}
-    assert with_gpu == set(profile["set-resources"])
-    assert all(v == {"slurm_partition": "gpu"} for v in profile["set-resources"].values())
 
 
 def test_the_documented_command_runs_on_the_cluster(

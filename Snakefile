@@ -6,7 +6,7 @@ tables, exports and a page in the results folder.
 
 from snakemake.utils import min_version
 
-from concord import job, runs
+from concord import reporter, runs
 from concord.report import cost
 
 min_version("9.27")
@@ -37,7 +37,7 @@ rule all:
 
 
 onstart:
-    job.begin(CONFIG.results)
+    reporter.start(LAYOUT)
     runs.begin(CONFIG, workflow)
 
 

@@ -111,6 +111,17 @@ def fetch_weights(config: ConfigFile = DEFAULT) -> None:
 
 
 @app.command()
+def progress(
+    config: ConfigFile = DEFAULT,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="until the run ends")] = False,
+) -> None:
+    """Say how far a run is: clips done, clips a second, time left."""
+    from concord.commands import progress
+
+    progress.run(config, watch)
+
+
+@app.command()
 def failures(
     config: ConfigFile = DEFAULT,
     collection: Annotated[str | None, typer.Option(help="only this collection")] = None,

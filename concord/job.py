@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,9 @@ from concord.files import write_text
 from concord.logs import log_to
 from concord.protocol import digest
 from concord.run import count_gpus
+from concord.run_state import benchmarks, last_run, marks
 from concord.tables import read_metadata
 from concord.usage import gpu_memory_mb, host_kind, usage
-
-RUNNING = ".running"
-"""Folder of the marks of jobs that run; RUN in it names the run they belong to."""
-RUN = "run"
 
 
 @contextmanager
@@ -36,36 +33,12 @@ def job(snakemake: Any) -> Iterator[None]:
         yield
 
 
-def benchmarks(results: Path) -> Path:
-    """Where the benchmarks and the notes of a results folder lie."""
-    return results / "benchmarks"
-
-
-def begin(results: Path) -> None:
-    """Give a run that starts a name, and remove the marks of jobs that a killed run left.
-
-    For the process that holds the results folder.
-    """
-    folder = benchmarks(results) / RUNNING
-    with suppress(OSError):
-        for mark in folder.glob("*.json"):
-            mark.unlink(missing_ok=True)
-        write_text(folder / RUN, f"{time.time():.3f}")
-
-
-def last_run(results: Path) -> str | None:
-    """The name of the run that began last; None before the first."""
-    try:
-        return (benchmarks(results) / RUNNING / RUN).read_text("utf-8")
-    except OSError:
-        return None
-
-
 @contextmanager
 def _noted(snakemake: Any) -> Iterator[None]:
     results, name = _places(Path(snakemake.log[0]))
-    mark = benchmarks(results) / RUNNING / f"{digest(str(name))}.json"
-    about = _about(snakemake) | {"run": last_run(results)}
+    mark = marks(results) / f"{digest(str(name))}.json"
+    run = last_run(results)
+    about = _about(snakemake) | {"run": run and run.name}
     _leave(mark, lambda: about)
     status = "failed"
     try:

@@ -1,9 +1,14 @@
-"""One way to say how far a job is: plain lines on standard error, now and then."""
+"""How far a job is: plain lines on standard error, now and then, and what they say."""
 
+import re
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 INTERVAL_S = 5.0
+_LINE = re.compile(rb"^.*: (\d+) of (\d+), ([\d.]+) a second, \d+ s left$", re.MULTILINE)
+_TAIL_BYTES = 8192
 
 
 class Progress:
@@ -27,3 +32,26 @@ class Progress:
             file=sys.stderr,
             flush=True,
         )
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a job said last: clips done of those it has to do (not those it reuses), a second."""
+
+    done: int
+    total: int
+    rate: float
+
+
+def last_said(log: Path) -> Said | None:
+    """What the job of a log file said last of its progress; None if nothing yet."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            found = _LINE.findall(file.read())
+    except OSError:
+        return None
+    if not found:
+        return None
+    done, total, rate = found[-1]
+    return Said(int(done), int(total), float(rate))

@@ -17,9 +17,9 @@ from typing import Any
 
 from concord.cost_table import COST, WORKFLOW, stage_of
 from concord.errors import UserError
-from concord.job import benchmarks, last_run
 from concord.layout import Layout
 from concord.report.spreadsheet import write_csv
+from concord.run_state import benchmarks, end, last_run
 from concord.tables import write_table
 from concord.usage import MB, host_kind, usage
 
@@ -35,7 +35,9 @@ def record(layout: Layout, *, success: bool, cores: int | None) -> None:
     For the main process, at the end of a run. Whatever is wrong is printed as a note.
     """
     try:
-        name = last_run(layout.results)
+        end(layout.results, success=success)
+        run = last_run(layout.results)
+        name = run.name if run else None
         notes = list(_notes(layout, name))
         notes.append(_run_note(notes, name, success, cores))
         rows = [_row(note, name) for note in notes]

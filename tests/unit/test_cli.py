@@ -98,7 +98,7 @@ def test_help_is_light_and_names_every_command(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    commands = "check init models tasks plan failures retry score parity summary"
+    commands = "check init models tasks plan progress failures retry score parity summary"
     assert all(command in done.stdout for command in commands.split())
     assert "Exit status" in done.stdout
 

@@ -16,10 +16,10 @@ from concord.clips import plan
 from concord.config import Config
 from concord.config_docs import ROOT
 from concord.cost_table import COST
-from concord.job import begin
 from concord.layout import Layout
 from concord.models.catalogue import spec
 from concord.report.cost import line, record, words
+from concord.run_state import begin
 from concord.tables import read_table
 
 JOB = """

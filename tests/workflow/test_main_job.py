@@ -1,6 +1,8 @@
 """From clips and prompts to tables and a page, run as a user runs it."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Workflow
+from conftest import ROOT, Workflow
 
 ALL_TASKS = ["video_text", "audio_text", "av_consistency", "retrieval", "synchrony"]
 
@@ -68,6 +70,11 @@ def assert_costs(workflow: Workflow, printed: str) -> None:
     assert video["processed"] == 4
     assert video["device"]
     assert not list(workflow.folder.joinpath("results/benchmarks/.running").glob("*.json"))
+    command = [sys.executable, "-m", "concord", "progress"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.check_output(command, cwd=workflow.folder, env=environment, text=True)
+    assert "ended well" in told
+    assert re.findall(r"(\d+) of (?!\1\b)\d+", told) == [], "all jobs and clips are done"
 
 
 def test_hostile_names_reach_the_page(workflow: Workflow, clip: Callable[..., Path]) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -13,6 +14,14 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+class DamagedError(UserError):
+    """A file of the results that is there and does not hold what was written."""
+
+    def __init__(self, path: Path, problem: object) -> None:
+        self.path, self.problem = path, shortened(str(problem))
+        super().__init__(f"{path}: damaged ({self.problem}); delete it and run again")
 
 
 def shortened(error: BaseException | str, length: int = 300) -> str:

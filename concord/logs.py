@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from concord.errors import UserError, printable
+from concord.errors import DamagedError, UserError, printable
 from concord.files import NO_ROOM, fault, told_faults
 from concord.orphans import registered
 
@@ -30,10 +30,13 @@ def log_to(path: str) -> Iterator[None]:
         os.dup2(file.fileno(), sys.stderr.fileno())
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
         signal.signal(signal.SIGTERM, _end)
+        results = _results_of(Path(path))
         try:
-            if results := _results_of(Path(path)):
+            if results:
                 stack.enter_context(registered(results, _name_of(Path(path))))
             yield
+        except DamagedError as error:
+            _stop(_removed(error, results), own_stderr)
         except UserError as error:
             _stop(str(error), own_stderr)
         except MemoryError as error:
@@ -57,6 +60,17 @@ def _stop(reason: str, own_stderr: int) -> NoReturn:
     except OSError:
         os.write(own_stderr, text.encode())
     sys.exit(1)
+
+
+def _removed(error: DamagedError, results: Path | None) -> str:
+    """Remove a damaged file of the results, so that the next run makes it again; says so."""
+    if not (results and error.path.resolve().is_relative_to(results.resolve())):
+        return str(error)
+    error.path.unlink(missing_ok=True)
+    return (
+        f"{error.path}: damaged ({error.problem}), so it has been removed; run the same command "
+        "again, which makes it anew"
+    )
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

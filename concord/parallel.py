@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as TimeLimit
@@ -9,11 +10,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from concord.errors import UserError
+from concord.files import NO_ROOM, fault
 from concord.tables import REASONS
 
 Item = TypeVar("Item")
@@ -43,9 +46,9 @@ def parallel_map(
     Each process calls `prepare` first. At most `ahead` items are worked on or waiting at a time,
     which bounds the memory. Whatever happens to one item is that item's Failure: a ValueError whose
     first argument is a word of REASONS, a MemoryError (`memory_limit`), any other exception
-    (`unreadable`), a dead process (`crashed`), `timeout_s` seconds (`timeout`). What is no fault of
-    an item is raised: a UserError of `work`, and one where processes do not start or cannot load
-    what they need.
+    (`unreadable`), a process that died of it twice (`crashed`), `timeout_s` seconds (`timeout`).
+    What is no fault of an item is raised: a UserError of `work`, a full disk, and where processes
+    do not start or cannot load what they need.
     """
     waiting = iter(items)
     first = list(islice(waiting, ahead))
@@ -64,12 +67,17 @@ def parallel_map(
                     raise _broken(error) from error
                 yield future
 
-        pending = deque(schedule(first))
+        pending = deque(zip(first, schedule(first), strict=True))
 
         def results() -> Iterator[Result | Failure]:
             while pending:
-                result = _result(pending.popleft())
-                pending.extend(schedule(islice(waiting, 1)))
+                item, future = pending.popleft()
+                result = _result(future)
+                if isinstance(result, Failure) and result.reason == "crashed":
+                    # Something else may have killed the process, so the item is tried once more.
+                    result = _result(next(schedule([item])))
+                for following in islice(waiting, 1):
+                    pending.append((following, next(schedule([following]))))
                 yield result
 
         try:
@@ -102,6 +110,11 @@ def _result(future: ProcessFuture[Result]) -> Result | Failure:
             f"a decoder process could not load what it needs ({error}); install the packages "
             "again, or give the job more memory if they do not fit into it"
         ) from error
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            folder = Path(error.filename or tempfile.gettempdir())
+            raise UserError(fault(error, folder)) from error
+        return Failure("unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
         return Failure("unreadable", f"{type(error).__name__}: {error}")
 

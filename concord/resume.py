@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
-from io import BufferedRandom
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from concord.errors import UserError
-from concord.files import atomic_path
+from concord.files import atomic_path, told_faults
 from concord.tables import Table, read_table, to_arrow, write_table
 
 Row = dict[str, Any]
@@ -39,8 +40,9 @@ class Resume:
         self.previous, self.journal = _beside(output)
 
     def __enter__(self) -> "Resume":
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _open_locked(self.journal)
+        with told_faults(self.journal):
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _open_locked(self.journal)
         self.done: dict[str, Row] = {row["key"]: row for row in self._read_previous()}
         self.done.update((row["key"], row) for row in self._read_journal())
         self._added = 0
@@ -58,10 +60,16 @@ class Resume:
 
     def add(self, *rows: Row) -> None:
         """Record finished rows; after this call a kill no longer loses them."""
-        lines = (json.dumps(row, default=_encode, ensure_ascii=True) + "\n" for row in rows)
-        self._file.write("".join(lines).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        lines = b"".join(_line(row) for row in rows)
+        whole = os.fstat(self._file.fileno()).st_size
+        with told_faults(self.journal):
+            try:
+                while lines:
+                    lines = lines[self._file.write(lines) :]
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(whole)  # else half a line would spoil the next one
+                raise
         self.done.update((row["key"], row) for row in rows)
         self._added += len(rows)
 
@@ -92,7 +100,7 @@ class Resume:
 
     def _read_journal(self) -> list[Row]:
         self._file.seek(0)
-        content = self._file.read()
+        content = self._file.readall()
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) != len(content):
             self._file.truncate(len(whole))
@@ -103,7 +111,7 @@ def _journaled(whole: bytes, table: Table) -> Iterator[Row]:
     """The rows of a journal's whole lines."""
     for line in whole.splitlines():
         try:
-            row = {k: _decode(v) for k, v in json.loads(line).items()}
+            row = _row(line)
             to_arrow(table, [row])
         except (ValueError, pa.ArrowException):
             continue  # written by an older version, or damaged: the clip is done again
@@ -134,10 +142,24 @@ def rows_beside(output: Path, table: Table) -> dict[str, Row]:
     return {row["key"]: row for row in rows}
 
 
-def _open_locked(path: Path) -> BufferedRandom:
+def _line(row: Row) -> bytes:
+    """A line of a journal: a checksum of the rest, and the row as JSON."""
+    text = json.dumps(row, default=_encode, ensure_ascii=True).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _row(line: bytes) -> Row:
+    """The row of a line; raises ValueError if the line is not as it was written."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError("another checksum")
+    return {name: _decode(value) for name, value in json.loads(text).items()}
+
+
+def _open_locked(path: Path) -> FileIO:
     """Open a journal for this process alone, waiting for one that a killed run left working."""
     while True:
-        file = path.open("a+b")
+        file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -148,7 +170,7 @@ def _open_locked(path: Path) -> BufferedRandom:
         file.close()
 
 
-def _is_at(file: BufferedRandom, path: Path) -> bool:
+def _is_at(file: FileIO, path: Path) -> bool:
     return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
 
 

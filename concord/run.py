@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from concord.clock import settle
 from concord.errors import UserError, printable
 from concord.files import told_faults
 from concord.models import leases
@@ -29,6 +30,7 @@ def lock_results(results: Path) -> None:
     """
     hold_results(results)
     if results.resolve() not in _begun:
+        settle(results.resolve())
         begin_run(results.resolve())
         _begun.add(results.resolve())
 

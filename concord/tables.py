@@ -4,7 +4,9 @@ Those of features, their quality and probes are in concord.feature_tables.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from concord.errors import UserError
+from concord.errors import DamagedError, UserError
 from concord.files import atomic_path
 
 STATUSES = ("ok", "skipped", "failed")
@@ -382,7 +384,13 @@ def write_table(
     with atomic_path(path) as temporary:
         # A dictionary of floats that never repeat makes vectors slow to read.
         scalars = [c.name for c in table.columns if not pa.types.is_list(c.type)]
-        pq.write_table(data, temporary, compression="zstd", use_dictionary=scalars)
+        pq.write_table(
+            data,
+            temporary,
+            compression="zstd",
+            use_dictionary=scalars,
+            write_page_checksum=True,  # without it a flipped bit is another number
+        )
 
 
 def write_table_if_changed(path: Path, table: Table, data: pa.Table) -> bool:
@@ -403,23 +411,40 @@ def read_table(path: Path, table: Table, columns: list[str] | None = None) -> pa
     """Read a Parquet file written by `write_table`.
 
     Columns that a readable earlier version lacks are null.
-    Raises UserError when the file is missing, damaged, another table or another version.
+    Raises UserError when the file is missing, another table or another version, DamagedError when
+    its content is not what was written.
     """
+    with _told_damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        note = _note(file.schema_arrow)
+        found = (note.get("table"), note.get("version"))
+        if found[0] == table.name and found[1] in table.readable:
+            return _completed(file.read(), table, columns)
+        if found != (table.name, table.version):
+            raise UserError(
+                f"{path}: expected table {table.name} version {table.version}, found {found}; "
+                "delete the file and run again"
+            )
+        return file.read(columns)
+
+
+def read_any(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file of Concord's whatever table it is. Raises what `read_table` does."""
+    with _told_damage(path):
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+
+
+@contextmanager
+def _told_damage(path: Path) -> Iterator[None]:
+    """Raise a UserError where a file cannot be read, DamagedError where its content is at fault."""
     try:
-        with pq.ParquetFile(path) as file:
-            note = _note(file.schema_arrow)
-            found = (note.get("table"), note.get("version"))
-            if found[0] == table.name and found[1] in table.readable:
-                return _completed(file.read(), table, columns)
-            if found != (table.name, table.version):
-                raise UserError(
-                    f"{path}: expected table {table.name} version {table.version}, found {found}; "
-                    "delete the file and run again"
-                )
-            return file.read(columns)
-    except (OSError, pa.ArrowException) as error:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        number = getattr(error, "errno", None)
+        if number is None:  # else the system, not the content
+            raise DamagedError(path, error) from error
         raise UserError(
-            f"{path}: cannot be read as Parquet ({error}); delete it and run again"
+            f"{path}: cannot be read ({os.strerror(number)}); run the same command again, which "
+            "makes what is missing"
         ) from error
 
 
@@ -438,7 +463,8 @@ def count_rows(path: Path) -> int:
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `write_table` stored: table, version and what else was given."""
-    return _note(pq.read_schema(path))
+    with _told_damage(path):
+        return _note(pq.read_schema(path))
 
 
 def _note(schema: pa.Schema) -> dict[str, Any]:

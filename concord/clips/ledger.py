@@ -5,13 +5,16 @@ place; a removed clip leaves a hole, which only a clip of the same size and modi
 same file renamed) may take.
 """
 
+import sys
 from collections import defaultdict, deque
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from concord.tables import Column, Table, read_table, write_table_if_changed
+from concord.errors import UserError
+from concord.tables import Column, Table, read_any, read_table, write_table_if_changed
 
 LEDGER = Table(
     "ledger",
@@ -28,12 +31,30 @@ LEDGER = Table(
 def assign(path: Path, members: pa.Table, shard_size: int) -> pa.Array:
     """The shard of each of `members` (id, size, mtime_ns), as kept in the ledger at `path`.
 
-    The ledger is made if it is missing, and replaced atomically if there is anything new.
+    The ledger is replaced atomically if there is anything new. One that is missing or damaged is
+    made again from the plan files beside it, so that the clips stay in their shards.
     """
-    ledger = read_table(path, LEDGER) if path.exists() else LEDGER.schema.empty_table()
+    try:
+        ledger = read_table(path, LEDGER)
+    except UserError as error:
+        if path.exists():
+            print(f"note: {error.args[0]}: made again from the plan files", file=sys.stderr)
+        ledger = _from_plans(path.parent / "plan")
     ledger = extend(ledger, members, shard_size)
     write_table_if_changed(path, LEDGER, ledger)
     return _column(ledger, "shard").take(_places(members, ledger))
+
+
+def _from_plans(folder: Path) -> pa.Table:
+    """The ledger of the members that readable plan files name in their first column."""
+    ids, shards = list[str](), list[int]()
+    for path in sorted(folder.glob("*.parquet")):
+        with suppress(UserError):
+            members = read_any(path)[0].to_pylist()
+            ids += members
+            shards += [int(path.stem)] * len(members)
+    unknown = pa.repeat(pa.scalar(-1, pa.int64()), len(ids))
+    return pa.table([pa.array(ids, pa.string()), shards, unknown, unknown], schema=LEDGER.schema)
 
 
 def extend(ledger: pa.Table, members: pa.Table, shard_size: int) -> pa.Table:

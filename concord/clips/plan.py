@@ -65,7 +65,10 @@ def _would_be_lost(config: Config, found: dict[str, Described]) -> list[str]:
         path = config.results / "clips" / name / "clips.parquet"
         if not path.exists():
             continue
-        planned = read_table(path, CLIPS, ["clip_id", "path", "shard"])
+        try:
+            planned = read_table(path, CLIPS, ["clip_id", "path", "shard"])
+        except UserError:
+            continue  # it is written anew
         planned = planned.filter(pc.is_valid(planned["shard"]))
         kept = pc.is_in(planned["clip_id"], value_set=described.plan["clip_id"])
         dropped = planned.filter(pc.invert(kept))["path"].to_pylist()

@@ -4,12 +4,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from concord.report.checks import Checks
 from concord.report.metrics import PROBE_TITLES, measure_name, metric
 from concord.scores.sources import ALL_COLLECTIONS
 from concord.scores.tasks import WORDS
+from concord.tables import read_any
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +24,7 @@ def print_summary(tables: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    rows = pq.read_table(tables / "summary.parquet").to_pylist()
+    rows = read_any(tables / "summary.parquet").to_pylist()
     shown = [r for r in rows if r["task"] != "retrieval" or r["metric"].endswith("recall_at_1")]
     shown = [row | {"label": _label(row)} for row in shown] + _probes(tables)
     console = Console()
@@ -37,7 +36,7 @@ def print_summary(tables: Path) -> None:
     ):
         console.print(f"[bold]{escape(label)}[/] · {escape(model)}", highlight=False)
         console.print(_table(list(group), width, header=number == 0))
-    if (checks := Checks(pq.read_table(tables / "quality.parquet").to_pylist())).rows:
+    if (checks := Checks(read_any(tables / "quality.parquet").to_pylist())).rows:
         colour = "red" if checks.failed else "yellow" if checks.noticed else "dim"
         console.print(f"[{colour}]{checks.line}[/]", highlight=False)
 
@@ -49,7 +48,7 @@ def _label(row: Row) -> str:
 
 def _probes(tables: Path) -> list[Row]:
     """The accuracies of the probes as rows of a summary, those of one classifier together."""
-    rows = pq.read_table(tables / "probes.parquet").to_pylist()
+    rows = read_any(tables / "probes.parquet").to_pylist()
     found = [row for row in rows if row["fold"] is None and row["metric"] == "accuracy"]
     found.sort(key=lambda row: (row["model"], row["modality"], row["probe"]))
     return [

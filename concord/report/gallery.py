@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from concord.config import Config
 from concord.report import media
@@ -15,7 +14,7 @@ from concord.report.metrics import Metric, measure_name, metric
 from concord.report.missing import records
 from concord.report.results import Results
 from concord.scores.tasks import WORDS, task_info
-from concord.tables import COMPANION_FILES, read_table
+from concord.tables import COMPANION_FILES, read_any, read_table
 
 Row = dict[str, Any]
 Key = tuple[str, str]
@@ -57,7 +56,7 @@ class Gallery:
 
     def __init__(self, config: Config, tables: Path, folder: Path) -> None:
         self.config = config
-        clips = pq.read_table(tables / "clips.parquet").to_pandas()
+        clips = read_any(tables / "clips.parquet").to_pandas()
         self.measures = [name for name in clips if name.count("/") == 2]
         chosen: dict[tuple[str, str], str] = {}
         for name in self.measures if config.report.clips else []:
@@ -99,7 +98,7 @@ class Gallery:
     def _place(self, tables: Path, folder: Path) -> dict[Key, list[tuple[str, media.Clip]]]:
         """Put every clip that is shown into `folder`, and remove what earlier pages showed."""
         wanted = {exhibit.key for shelf in self.shelves for exhibit in shelf.exhibits}
-        rows = pq.read_table(tables / "media.parquet").to_pandas()
+        rows = read_any(tables / "media.parquet").to_pandas()
         keys = pd.MultiIndex.from_frame(rows[["collection", "clip_id"]])
         clips = [row for row in records(rows[keys.isin(list(wanted))]) if row["proxy"]]
         pictures = [row for row in self._companions() if _key(row) in wanted]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -21,7 +20,7 @@ from concord.report.gallery import Gallery
 from concord.report.metrics import Metric, metric
 from concord.report.verdicts import Duel, Verdict, duels, verdict
 from concord.scores.tasks import WORDS, task_info
-from concord.tables import REASONS, read_metadata
+from concord.tables import REASONS, read_any, read_metadata
 
 Row = dict[str, Any]
 COMPARED = 300  # rows of comparisons that the page shows
@@ -286,13 +285,11 @@ class Page:
         yield from found.items()
 
     def _rows(self, name: str) -> list[Row]:
-        rows: list[Row] = pq.read_table(self.tables / f"{name}.parquet").to_pylist()
+        rows: list[Row] = read_any(self.tables / f"{name}.parquet").to_pylist()
         return rows
 
     def _frame(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
-        frame: pd.DataFrame = pq.read_table(
-            self.tables / f"{name}.parquet", columns=columns
-        ).to_pandas()
+        frame: pd.DataFrame = read_any(self.tables / f"{name}.parquet", columns=columns).to_pandas()
         return frame
 
     @staticmethod

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from concord.files import atomic_path
+from concord.tables import read_any
 
 FORMULA = "^[=+\\-@\\t\\r\\n＝＋－＠]"
 """How a text begins that a spreadsheet would run; East Asian ones know the wide signs too."""
@@ -23,7 +23,7 @@ def write_csv(parquet: Path) -> None:
 
     Formulas are quoted as by `without_formulas`; the Parquet file holds them unchanged.
     """
-    table = without_formulas(pq.read_table(parquet))
+    table = without_formulas(read_any(parquet))
     with atomic_path(parquet.with_suffix(".csv")) as temporary:
         pyarrow.csv.write_csv(table, temporary)
 

@@ -1,12 +1,16 @@
 """Assignment of clips to shards."""
 
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concord.clips.ledger import LEDGER, extend
+from concord.clips.ledger import LEDGER, assign, extend
+from concord.tables import PLAN, write_table
 
 Files = dict[str, tuple[int, int]]
 
@@ -107,3 +111,23 @@ def test_smaller_shards_apply_to_new_clips_only() -> None:
     before = extend(LEDGER.schema.empty_table(), table(dict.fromkeys("abcd", (0, 0))), 4)
     after = extend(before, table(dict.fromkeys("abcdefg", (0, 0))), 2)
     assert shards_of(after) == {**dict.fromkeys("abcd", 0), "e": 1, "f": 1, "g": 2}
+
+
+def test_a_lost_ledger_is_made_again_from_the_plan_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = tmp_path / "ledger.parquet"
+    members = table(dict.fromkeys("acegik", (1, 1)))
+    assign(ledger, members, 2)
+    members = table(dict.fromkeys("abcegik", (1, 1)))  # b joins the newest shard
+    before = assign(ledger, members, 2).to_pylist()
+    column = pa.array([f"{shard:04d}" for shard in before])
+    for shard in set(column.to_pylist()):
+        ids = members["id"].filter(pc.equal(column, shard))
+        rows = pa.table([ids, ids, ids, ids], schema=PLAN.schema)
+        write_table(tmp_path / "plan" / f"{shard}.parquet", PLAN, rows)
+    ledger.write_bytes(b"PAR1 damaged")
+    assert assign(ledger, members, 2).to_pylist() == before
+    assert "made again from the plan files" in capsys.readouterr().err
+    ledger.unlink()
+    assert assign(ledger, members, 2).to_pylist() == before

@@ -92,6 +92,20 @@ def test_what_a_killed_job_left_counts_for_nothing(results: Path) -> None:
     assert [path.name for path in (results / ".jobs").iterdir()] == ["run"]
 
 
+def test_a_damaged_table_is_removed_and_one_that_is_not_ours_stays(
+    results: Path, tmp_path: Path
+) -> None:
+    code = "from concord.tables import MEDIA, read_table; from pathlib import Path; read_table({})"
+    for path, removed in ((results / "x.parquet", True), (tmp_path / "y.parquet", False)):
+        path.write_bytes(b"PAR1 and no more")
+        work = code.format(f"Path({str(path)!r}), MEDIA")
+        assert start(results, work=work).wait(timeout=10) == 1
+        log = (results / "logs/score_task/a.b.log").read_text()
+        assert f"error: {path}: damaged" in log
+        assert ("so it has been removed; run the same command again" in log) == removed
+        assert path.exists() != removed
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

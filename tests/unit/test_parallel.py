@@ -1,5 +1,6 @@
 """Results come in order and in bounded memory; one bad file costs one clip."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,6 +17,13 @@ def misbehave(item):
     """What work on a file may come to, by name."""
     if item == "die":
         os.kill(os.getpid(), 9)
+    if item.startswith("once "):
+        mark = Path(item.removeprefix("once "))
+        if mark.exists():
+            mark.unlink()
+            os.kill(os.getpid(), 9)
+    if item == "full":
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/scratch")
     if item == "hang":
         time.sleep(60)
     if item == "reason":
@@ -51,6 +59,17 @@ def test_each_failure_costs_one_clip():
     assert reasons == [1, "crashed", 2, "timeout", 3, "no_frames", "unreadable", "memory_limit", 4]
     assert found[5].detail == "as the decoder said"
     assert "unexpected" in found[6].detail
+
+
+def test_an_item_whose_process_was_killed_once_is_done_again(tmp_path):
+    mark = tmp_path / "once"
+    mark.touch()
+    assert results(["1", f"once {mark}", "2"]) == [1, -1, 2]
+
+
+def test_a_full_disk_ends_the_job():
+    with pytest.raises(UserError, match=r"/tmp/scratch: there is no room for it .* are free"):
+        results(["1", "full"])
 
 
 def test_a_mistake_of_the_user_ends_the_job():

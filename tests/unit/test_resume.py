@@ -1,5 +1,6 @@
 """A shard's finished rows survive kills, damage and changed members."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concord.errors import UserError
+from concord.errors import DamagedError, UserError
 from concord.resume import Resume, forget
 from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
@@ -78,6 +79,44 @@ def test_a_damaged_memory_means_more_work_not_an_error(tmp_path: Path) -> None:
     assert run_shard(output, ["a"]) == ["a"]
 
 
+def test_a_changed_byte_in_a_journal_is_never_a_number(tmp_path: Path) -> None:
+    output = tmp_path / "0000.parquet"
+    with Resume(output, EMBEDDINGS) as resume:
+        resume.add(row("a"), row("b", 3.0))
+    journal = tmp_path / ".0000.parquet.journal"
+    content = journal.read_bytes()
+    at = content.index(b'"f32": "') + 10
+    journal.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    assert run_shard(output, ["a", "b"]) == ["a"]
+
+
+def test_a_changed_byte_in_a_table_is_never_a_number(tmp_path: Path) -> None:
+    output = tmp_path / "0000.parquet"
+    run_shard(output, [str(i) for i in range(200)])
+    whole = output.read_bytes()
+    for at in range(4, len(whole) - 3000, 211):
+        output.write_bytes(whole[:at] + bytes([whole[at] ^ 65]) + whole[at + 1 :])
+        with pytest.raises(DamagedError, match=r"0000\.parquet: damaged"):
+            read_table(output, EMBEDDINGS)
+
+
+def test_a_full_disk_leaves_a_journal_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "0000.parquet"
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Resume(output, EMBEDDINGS) as resume:
+        resume.add(row("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(UserError, match=r"journal: there is no room for it .* are free in"):
+                resume.add(row("b"))
+    assert run_shard(output, ["a", "b"]) == ["b"]
+
+
 def test_forgotten_rows_are_done_again(tmp_path: Path) -> None:
     output = tmp_path / "0000.parquet"
     run_shard(output, ["a", "b"])
@@ -96,7 +135,7 @@ def test_a_table_is_refused_for_another(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"expected table media version {MEDIA.version}"):
         read_table(path, MEDIA)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"x\.parquet: cannot be read as Parquet"):
+    with pytest.raises(UserError, match=r"x\.parquet: damaged"):
         read_table(path, EMBEDDINGS)
 
 

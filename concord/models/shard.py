@@ -3,7 +3,6 @@
 import importlib
 import importlib.metadata
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from concord.parallel import Failure, parallel_map
 from concord.progress import Progress
 from concord.protocol import protocol_id
 from concord.resume import Resume, Row, rows_beside
+from concord.scratch import scratch_folder
 from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, Table, read_table
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ def embed_media(
     if not proxies:
         job.embed(wanted, job.reader, foreign=True)
         return
-    with tempfile.TemporaryDirectory(prefix="concord-") as scratch:
+    with scratch_folder() as scratch:
         found = {
-            path.parent: Proxies(path.parent, media_protocol, Path(scratch), means.limits)
+            path.parent: Proxies(path.parent, media_protocol, scratch, means.limits)
             for path in media
         }
         job.embed(wanted, lambda: ProxyReader(job.reader(), modality, found), foreign=False)

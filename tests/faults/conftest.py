@@ -46,7 +46,7 @@ class Running:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                env=workflow.surroundings() | environment,
             )
 
     def wait_for(self, pattern: str, empty: bool = False) -> Path:
@@ -136,7 +136,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process, no half-written file and no scratch folder outlives a test."""
     scratch = tmp_path / "scratch"

@@ -15,6 +15,8 @@ from tests.faults.conftest import Site
 from tests.workflow.compare import content
 from tests.workflow.conftest import Workflow
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
+
 MOST = 5
 EVERYTHING = [
     "clips/own/ledger.parquet",

@@ -8,6 +8,8 @@ import pytest
 from tests.faults.conftest import Running, Site, mounted
 from tests.workflow.compare import content
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
+
 MOMENTS = [
     ("planning", None),
     ("media", "media/own/*/.media.parquet.journal"),

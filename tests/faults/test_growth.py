@@ -1,8 +1,12 @@
 """A collection that grows, shrinks and changes at random over many runs."""
 
+import pytest
+
 from tests.workflow.compare import content, fresh
 from tests.workflow.conftest import Workflow
 from tests.workflow.test_rerun import Folder, marks, processed_since
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
 ROUNDS = 5
 STEPS = 4

@@ -10,6 +10,8 @@ import pytest
 from tests.faults.conftest import Running, Site, until
 from tests.workflow.compare import content
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
+
 STAGES = {
     "media": "media/own/*/.media.parquet.journal",
     "embedding": "logs/embed_media/*video*.log",

@@ -4,9 +4,13 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import Running, Site, mounted
 from tests.workflow.compare import content
-from tests.workflow.conftest import Workflow
+from tests.workflow.conftest import Workflow, make_clip
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
 
 def test_two_runs_at_once(site: Site, tmp_path: Path) -> None:
@@ -73,8 +77,6 @@ def test_a_clock_that_was_set_back(site: Site, tmp_path: Path) -> None:
 
 def test_a_clip_changed_after_the_clock_was_set_back(site: Site, tmp_path: Path) -> None:
     """What changes is found although all results are dated in the future."""
-    from tests.workflow.conftest import make_clip
-
     for i in (1, 2):
         make_clip(tmp_path / "clips" / f"sample_{i:04d}.mp4", hue=50 * i, tone_hz=400)
     workflow = Workflow(

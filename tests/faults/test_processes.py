@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.faults.conftest import Running, Site, until
 from tests.faults.test_killed import cmdline
 from tests.workflow.compare import content
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
 
 def test_killed_tools_and_decoders(site: Site, tmp_path: Path) -> None:

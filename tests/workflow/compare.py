@@ -4,7 +4,8 @@ import shutil
 from typing import Any
 
 import pyarrow as pa
-from conftest import Workflow
+
+from tests.workflow.conftest import Workflow
 
 PLACES = {"path", "key", "source_key", "proxy", "wave", "shard"}
 

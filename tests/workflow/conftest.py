@@ -65,7 +65,13 @@ class Workflow:
 
     def run(self, *arguments: str, ok: bool = True, limit_s: int = 600) -> str:
         """Run to the end and return everything printed; fails the test on another exit status."""
-        done = subprocess.run(
+        done = self.attempt(*arguments, limit_s=limit_s)
+        assert (done.returncode == 0) == ok, done.stdout[-6000:]
+        return done.stdout
+
+    def attempt(self, *arguments: str, limit_s: int = 600) -> "subprocess.CompletedProcess[str]":
+        """Run to the end, whatever that is; `stdout` has everything printed."""
+        return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -74,8 +80,6 @@ class Workflow:
             timeout=limit_s,
             env=self.surroundings(),
         )
-        assert (done.returncode == 0) == ok, done.stdout[-6000:]
-        return done.stdout
 
     def started(self) -> dict[str, int]:
         """Run to the end; the jobs, by rule, that were started."""

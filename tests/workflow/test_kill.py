@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from compare import content, fresh
-from conftest import Workflow
+
+from tests.workflow.compare import content, fresh
+from tests.workflow.conftest import Workflow
 
 
 @pytest.mark.slow

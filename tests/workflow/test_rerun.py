@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare import content, fresh
-from conftest import Workflow, make_clip
+
+from tests.workflow.compare import content, fresh
+from tests.workflow.conftest import Workflow, make_clip
 
 ROOMS_AFTER_TABLES = {"aggregate_tables", "render_report"}
 ROOMS_AFTER_SCORES = {"export_formats"} | ROOMS_AFTER_TABLES

@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := demo
-.PHONY: env demo test test-slurm lint lock clean
+.PHONY: env demo test test-slurm test-faults lint lock clean
 
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 LOCK := envs/requirements.lock
@@ -37,6 +37,11 @@ test: env
 # On a SLURM of its own; needs Debian's packages slurmctld, slurmd, slurm-client, munge.
 test-slurm: env
 	$(BIN)/python -m pytest tests/slurm $(wildcard tests/faults/test_cluster*.py)
+
+# Kills, full disks, damaged files, a wrong clock and the like, on this machine: about ten minutes.
+# What needs to mount a disk is skipped where this user may not.
+test-faults: env
+	$(BIN)/python -m pytest $(filter-out tests/faults/test_cluster%,$(wildcard tests/faults/test_*.py))
 
 lint: env
 	$(BIN)/ruff check .

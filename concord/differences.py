@@ -188,6 +188,7 @@ def _software(run: Run) -> Row:
         **made,
         "ffmpeg": (run.made.get("ffmpeg") or {}).get("version"),
         "weights": {**weights, **{k: v for k, v in last.get("weights", {}).items() if v}},
+        "slurm": last.get("slurm"),
         "job_hosts": last.get("job_hosts"),
         "devices": last.get("devices"),
     }

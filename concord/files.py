@@ -14,6 +14,8 @@ from concord.errors import UserError
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk, or of a user's share of it, that is full."""
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_LOCKLESS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+"""What flock says on a file system that was mounted without locks."""
 
 
 @contextmanager
@@ -22,13 +24,19 @@ def told_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (*NO_ROOM, *_FORBIDDEN):
+        if error.errno not in (*NO_ROOM, *_FORBIDDEN, *_LOCKLESS):
             raise
         raise UserError(fault(error, path)) from error
 
 
 def fault(error: OSError, path: Path) -> str:
     """What an error in writing `path` means, and what to do."""
+    if error.errno in _LOCKLESS:
+        return (
+            f"{path}: cannot be locked ({os.strerror(error.errno or 0)}), so two processes might "
+            "write it at once; have its file system mounted with locks (Lustre: flock; NFS: "
+            "version 4, or without nolock), or set `results:` to another"
+        )
     if error.errno not in NO_ROOM:
         return (
             f"{path}: cannot be written ({os.strerror(error.errno or 0)}); let this user write to "

@@ -35,7 +35,7 @@ PACKAGES = (
 
 def software() -> dict[str, Any]:
     """Versions of Concord, Python, packages and ffmpeg; the commit ends in + where files differ."""
-    installed = {d.metadata["Name"].lower(): d.version for d in distributions()}
+    installed = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in distributions()}
     ffmpeg = find_ffmpeg()
     return {
         "concord": __version__,

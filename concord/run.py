@@ -56,7 +56,7 @@ def _hold(results: Path) -> bool:
         return True
     with told_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        lock = FileLock(path, fallback_to_soft=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -103,15 +104,34 @@ def _started(config: Config, workflow: Any) -> Record:
     found = software()
     return {
         "started": _now(),
-        "command": command_line([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line([_program(Path(sys.argv[0])), *sys.argv[1:]]),
         "executor": workflow.executor_plugin.name,
-        "cluster": os.environ.get("SLURM_CLUSTER_NAME"),
+        **_cluster(),
         "host": host_kind(),
         **found,
         "dirty": bool(found["commit"] and found["commit"].endswith("+")),
         "configuration_id": digest(json.dumps(configuration, sort_keys=True))[:12],
         "configuration": configuration,
     }
+
+
+def _cluster() -> Record:
+    """Name and SLURM version of the cluster that this machine is of; nothing if of none."""
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    pairs = (line.partition("=") for line in done.stdout.splitlines())
+    known = {name.strip(): value.strip() for name, _, value in pairs}
+    wanted = {"cluster": "ClusterName", "slurm": "SLURM_VERSION"}
+    return {key: known[name] for key, name in wanted.items() if name in known}
+
+
+def _program(path: Path) -> str:
+    """The name of a program, or of the package that `python -m` runs."""
+    return path.parent.name if path.name == "__main__.py" else path.name
 
 
 def _settle(results: Path) -> None:

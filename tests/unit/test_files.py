@@ -1,10 +1,14 @@
 """Files are the old one or the new one, and what a killed writer left is removed."""
 
+import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
+from concord import run
+from concord.errors import UserError
 from concord.files import atomic_path, write_text, write_text_if_changed
 
 
@@ -40,3 +44,15 @@ def test_unchanged_text_keeps_its_time_stamp(tmp_path: Path) -> None:
     assert not write_text_if_changed(path, "a")
     assert path.stat().st_mtime_ns == before
     assert write_text_if_changed(path, "b")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch, number: int) -> None:
+    """As Lustre without the mount option flock; two runs there would not see each other."""
+
+    def refuse(handle: int, kind: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=r"\.lock: cannot be locked .*Lustre: flock; NFS"):
+        run.lock_results(tmp_path)

@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from concord.clips.files import is_image
 from concord.errors import UserError, printable
 from concord.media.clip import Job, Row, filtered, gate_reason
@@ -208,7 +206,7 @@ def _tell(row: Row) -> None:
 def _tools(resume: Resume) -> dict[str, list[str]]:
     """Versions of the tools that made the rows, those of earlier runs included."""
     versions: dict[str, list[str]] = {}
-    with suppress(OSError, pa.ArrowException):  # there is no earlier table, or it is damaged
+    with suppress(UserError):  # there is no earlier table, or it is damaged
         versions = read_metadata(resume.previous).get("computed", {})
     if resume.journal.stat().st_size:
         now = {"ffmpeg": find_ffmpeg().version, "av": version("av")}

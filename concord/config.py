@@ -10,16 +10,19 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from concord.blocks import shards_a_block
 from concord.config_fields import (
+    Address,
+    AnyPlace,
     ClipCount,
     File,
-    Files,
     Frames,
     Hertz,
     Level,
     Megabytes,
     Name,
     Names,
+    Objects,
     Pixels,
+    Places,
     Probability,
     Processes,
     Rate,
@@ -28,7 +31,9 @@ from concord.config_fields import (
     Section,
     Share,
     Task,
+    Tries,
     by_name,
+    endpoint,
     listed,
     once,
     outputs,
@@ -40,7 +45,7 @@ from concord.media.file import MAX_PIXELS
 class PromptSet(Section):
     """A list of prompts."""
 
-    path: File = Field(
+    path: AnyPlace = Field(
         description="JSON list, JSONL, CSV or Parquet with an index and the prompts",
         examples=["prompts.json"],
     )
@@ -55,10 +60,11 @@ class PromptSet(Section):
 class Collection(Section):
     """Clips that are judged together: one generator's outputs, or a dataset."""
 
-    path: Files = Field(
+    path: Places = Field(
         description="a folder, a list of folders, or a manifest (CSV, JSONL, Parquet) with a "
-        "column `path` and optionally `index`, `audio_path`, `image_path`, ...",
-        examples=["clips/kling", ["clips/part1", "clips/part2"], "clips.csv"],
+        "column `path` and optionally `index`, `audio_path`, `image_path`, ...; each may be an "
+        "address, s3://bucket/prefix",
+        examples=["clips/kling", ["clips/part1", "clips/part2"], "clips.csv", "s3://bucket/kling"],
     )
     prompts: str | None = Field(
         None, description="name of the prompt set; the only one if there is just one; `none`: none"
@@ -69,17 +75,17 @@ class Collection(Section):
         "video_1, 0001), by file stem, by the manifest's column; auto tries column, index, stem",
     )
     recursive: bool = Field(True, description="look into subfolders too")
-    audio: File | None = Field(
+    audio: AnyPlace | None = Field(
         None,
         description="folder with separate sound files of the same stems or indices; "
         "an audio/ subfolder is found by itself",
     )
-    image: File | None = Field(
+    image: AnyPlace | None = Field(
         None, description="folder with an image for each clip, of the same stem or index"
     )
-    depth: File | None = Field(None, description="folder with depth maps, likewise")
-    thermal: File | None = Field(None, description="folder with thermal images, likewise")
-    imu: File | None = Field(
+    depth: AnyPlace | None = Field(None, description="folder with depth maps, likewise")
+    thermal: AnyPlace | None = Field(None, description="folder with thermal images, likewise")
+    imu: AnyPlace | None = Field(
         None, description="folder with .npy files of motion sensors [6, samples], likewise"
     )
     label: str | None = Field(
@@ -329,6 +335,29 @@ class Report(Section):
     )
 
 
+class Remote(Section):
+    """Objects on S3-compatible storage; credentials come from the environment alone."""
+
+    endpoint_url: Annotated[str | None, AfterValidator(endpoint)] = Field(
+        None,
+        description="address of the server; default: that of AWS_ENDPOINT_URL, else Amazon's",
+        examples=["https://s3.example.org"],
+    )
+    region: str | None = Field(
+        None, description="region of the buckets; default: that of the environment or AWS's files"
+    )
+    retries: Tries = Field(5, ge=1, description="how often a request or a download is tried")
+    ahead: Objects = Field(
+        8, ge=1, description="objects that a job fetches ahead of those it works on"
+    )
+    manifests: Annotated[list[Address], AfterValidator(once)] = Field(
+        [],
+        description="buckets or prefixes whose objects the cells of manifests may name, besides "
+        "the bucket that a manifest lies in itself",
+        examples=[["s3://bucket/clips"]],
+    )
+
+
 def _prompt_sets(value: Any) -> Any:
     """Accept one path where a mapping from name to prompt set is meant."""
     if value is None:
@@ -399,6 +428,7 @@ class Config(Section):
     quality: Quality = Field(Quality(), description="checks of every table of embeddings")
     probes: Probes = Field(Probes(), description="what classifiers can tell from the features")
     report: Report = Field(Report(), description="the page")
+    remote: Remote = Field(Remote(), description="objects on S3-compatible storage")
 
     def prompt_set(self, collection: str) -> str | None:
         """Name of the prompt set of a collection; None if it has none."""
@@ -417,5 +447,7 @@ class Config(Section):
         """Whether the workflow itself makes the clips of the collection."""
         demo = Path(self.results, "demo").resolve()
         return any(
-            path.resolve().is_relative_to(demo) for path in self.collections[collection].path
+            path.resolve().is_relative_to(demo)
+            for path in self.collections[collection].path
+            if isinstance(path, Path)
         )

@@ -256,6 +256,7 @@ TITLES = {
     "Quality": "quality",
     "Probes": "probes",
     "Report": "report",
+    "Remote": "remote",
 }
 
 

@@ -1,5 +1,6 @@
 """What the sections of the configuration are made of: their base, units, paths and names."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -14,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from concord.remote.urls import Place, Url, is_address, place
 from concord.scores.tasks import TASK_NAMES, meant_task
 
 
@@ -59,6 +61,8 @@ Rate = Annotated[float, _unit("frames per second")]
 Samples = Annotated[int, _unit("samples")]
 Seconds = Annotated[float, _unit("seconds")]
 Probability = Annotated[float, _unit("probability")]
+Objects = Annotated[int, _unit("objects")]
+Tries = Annotated[int, _unit("tries")]
 Share = Annotated[float, _unit("share, 0 to 1")]
 
 
@@ -66,10 +70,38 @@ def _path(value: Any) -> Any:
     """Refuse what cannot name a file; ~ is the home folder."""
     if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ValueError("Input should be the path of a file or folder")
+    if is_address(str(value)):
+        raise ValueError("Input should be the path of a local file or folder, not an address")
     try:
         return Path(value).expanduser()
     except RuntimeError:  # ~name of a user this machine does not know
         return Path(value)
+
+
+def _place(value: Any) -> Any:
+    """A path, or the address of objects."""
+    if isinstance(value, str) and is_address(value) and "\0" not in value:
+        return place(value)
+    return _path(value)
+
+
+def _address(value: Any) -> Any:
+    """The address of objects, and no path."""
+    if not isinstance(value, str) or not is_address(value):
+        raise ValueError("Input should be an address such as s3://bucket/prefix")
+    return Url(value)
+
+
+def endpoint(value: str | None) -> str | None:
+    """Refuse addresses of servers that hold credentials, which would end in the provenance."""
+    if value is None:
+        return None
+    if not re.fullmatch(r"https?://[^/@?#\s]+(/[^@?#\s]*)?", value):
+        raise ValueError(
+            "Input should be the address of a server, https://host or https://host:port, without "
+            "credentials: these belong into the environment"
+        )
+    return value
 
 
 def outputs(path: Path) -> Path:
@@ -106,8 +138,10 @@ Task = Annotated[
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 File = Annotated[Path, BeforeValidator(_path, json_schema_input_type=Path)]
-Files = Annotated[
-    list[File],
+Address = Annotated[Url, BeforeValidator(_address, json_schema_input_type=str)]
+AnyPlace = Annotated[Place, BeforeValidator(_place, json_schema_input_type=Path)]
+Places = Annotated[
+    list[AnyPlace],
     Field(min_length=1),
     AfterValidator(once),
     BeforeValidator(listed, json_schema_input_type=Path | list[Path]),

@@ -1,6 +1,7 @@
 """Turns pydantic's errors into sentences: the key as written, what was found, what was expected."""
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, get_args, get_origin
 
@@ -48,6 +49,7 @@ def shown(value: Any) -> str:
     if value is None:
         return "nothing"
     text = json.dumps(value, ensure_ascii=False, default=str)
+    text = re.sub(r"://[^/@\s]*@", "://***@", text)  # a password in an address
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from concord.config import Config
 from concord.errors import UserError, did_you_mean
 from concord.explain import Location, explain, shown, written
+from concord.remote.urls import Place, Url
 
 
 def load(source: Mapping[str, Any] | Path) -> Config:
@@ -47,15 +48,19 @@ def without_unmade(config: Config) -> Config:
     made = {
         name: collection
         for name, collection in config.collections.items()
-        if not config.is_demo(name) or any(path.exists() for path in collection.path)
+        if not config.is_demo(name) or any(map(_exists, collection.path))
     }
     demo = Path(config.results, "demo").resolve()
     prompts = {
         name: listed
         for name, listed in config.prompts.items()
-        if listed.path.exists() or not listed.path.resolve().is_relative_to(demo)
+        if _exists(listed.path) or not Path(listed.path).resolve().is_relative_to(demo)
     }
     return config.model_copy(update={"collections": made, "prompts": prompts})
+
+
+def _exists(place: Place) -> bool:
+    return isinstance(place, Url) or place.exists()
 
 
 _GONE = object()

@@ -40,7 +40,9 @@ def _idle(
 def _absent(config: Config, name: str) -> list[Modality]:
     """What tasks compare and a collection of plain folders cannot have; images may be clips."""
     collection = config.collections[name]
-    if not all(path.is_dir() for path in collection.path):
+    from concord.clips.files import is_folder
+
+    if not all(map(is_folder, collection.path)):
         return []  # a manifest has columns for it
     wanted = companions(config.tasks)
     return [m for m in wanted if m != "image" and getattr(collection, m) is None]

@@ -11,10 +11,12 @@ import psutil
 from filelock import FileLock, Timeout
 
 from concord.clock import settle
+from concord.config import Remote
 from concord.errors import UserError, printable
 from concord.files import told_faults
 from concord.models import leases
 from concord.orphans import begin_run, living
+from concord.remote.settings import use
 
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
 
@@ -65,11 +67,20 @@ def _hold(results: Path) -> bool:
     return True
 
 
-def prepare_jobs() -> None:
-    """Let the processes that the workflow starts find this package and this Python.
+def prepare_jobs(workflow: Any, remote: Remote) -> None:
+    """Let the processes that the workflow starts find this package, this Python, and storages.
 
     Snakemake puts the interpreter's path into shell commands as it is, spaces and quotes too.
+    Raises UserError for a default storage of Snakemake's, which would take each output away to
+    its objects while what lies beside it undeclared, such as proxies, is lost.
     """
+    if provider := workflow.storage_settings.default_storage_provider:
+        raise UserError(
+            f"--default-storage-provider: found {provider}, expected none: the folder of results "
+            "holds more than Snakemake's outputs, and has to be a local or shared one. Clips may "
+            "lie at s3:// all the same"
+        )
+    use(remote)
     if not sys.executable.startswith("'"):
         sys.executable = shlex.quote(sys.executable)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)

@@ -30,7 +30,9 @@ REASONS = {
     "ambiguous": "several prompts or files fit equally well, so none was chosen",
     "duplicate": "another file was chosen in its place",
     "left_out": "left out by media.skip_count",
-    "missing": "a manifest names the file or a link points to it, but it does not exist",
+    "missing": "a manifest, a link or the plan names the file or object, but it does not exist",
+    "changed": "the object was replaced after the run was planned; the next run takes the new one",
+    "not_fetched": "the object could not be downloaded whole, though others could",
     "unreadable": "no stream in the file can be read",
     "no_video_stream": "the file has no moving picture (an attached cover is not one)",
     "still_image": "the clip is an image, not a moving picture",
@@ -124,9 +126,9 @@ PLAN = Table(
     1,
     (
         CLIP_ID,
-        Column("path", _text, "absolute path of the clip"),
+        Column("path", _text, "absolute path of the clip, or its address"),
         Column("audio_path", _text, "absolute path of a separate sound file; null if none"),
-        Column("key", _text, "digest of path, size and modification time of the file or files"),
+        Column("key", _text, "digest of path, size and time (or ETag) of the file or files"),
     ),
 )
 CLIPS = Table(

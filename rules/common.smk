@@ -19,7 +19,6 @@ from concord.notes import unmeasured
 from concord.resources import ModelResources
 from concord.sweep import sweep
 
-run.prepare_jobs()
 PLANNED = set()
 
 
@@ -34,6 +33,7 @@ def or_stop(function, *arguments):
 for file in workflow.configfiles:
     or_stop(read_yaml, Path(file))
 CONFIG = or_stop(load, config)
+or_stop(run.prepare_jobs, workflow, CONFIG.remote)
 SPECS = {name: or_stop(catalogue.spec, CONFIG, name) for name in CONFIG.models}
 LAYOUT = Layout(CONFIG, SPECS)
 GPUS = run.count_gpus()

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concord.clips.files import COMPANION_EXTENSIONS, absolute
+from concord.clips.keys import companion_key
 from concord.clips.pairing import pair_files, placed
 from concord.clips.scan import scan_companions
 from concord.config import Collection
 from concord.errors import UserError
 from concord.models.base import Modality
-from concord.protocol import digest
+from concord.remote.urls import Place
 from concord.tables import COMPANION_FILES
 
 NONE: dict[Modality, str] = {
@@ -30,7 +31,7 @@ _STATUS = {None: "ok", "missing": "failed"}
 
 @dataclass(frozen=True)
 class Beside:
-    """Path and stamp (size and modification time) of each row's file of one modality.
+    """Path and stamp (size and version) of each row's file of one modality.
 
     A path without a stamp is missing. For the rows of `tied`, several files fit equally well.
     """
@@ -48,7 +49,7 @@ class Beside:
             "clip_id": clip_ids,
             "modality": [modality] * len(rows),
             "path": paths,
-            "key": [digest("\0".join(map(str, (modality, *part)))) for part in parts],
+            "key": [companion_key(modality, *part) for part in parts],
             "status": [_STATUS.get(reason, "skipped") for reason in reasons],
             "reason": reasons,
             "detail": pa.nulls(len(rows), pa.string()),
@@ -92,7 +93,7 @@ def _find(
     if modality == "image":
         own = pc.indices_nonzero(pc.equal(found["kind"], "image")).to_pylist()
         _fill(paths, stamps, {row: row for row in own if not paths[row]}, found)
-    folder: Path | None = getattr(collection, modality)
+    folder: Place | None = getattr(collection, modality)
     if not folder:
         return Beside(paths, stamps, set())
     files = scan_companions(folder, modality, collection.recursive, results)
@@ -112,9 +113,9 @@ def _fill(
     paths: list[str | None], stamps: list[str | None], of: Mapping[int, int], files: pa.Table
 ) -> None:
     """Write paths and stamps of the files' rows into the clips' rows."""
-    chosen = files.select(["path", "size", "mtime_ns"]).take(pa.array(of.values(), pa.int64()))
+    chosen = files.select(["path", "size", "version"]).take(pa.array(of.values(), pa.int64()))
     for row, file in zip(of, chosen.to_pylist(), strict=True):
-        paths[row], stamps[row] = file["path"], f"{file['size']} {file['mtime_ns']}"
+        paths[row], stamps[row] = file["path"], f"{file['size']} {file['version']}"
 
 
 def _everything(files: pa.Table) -> pa.Array:

@@ -9,11 +9,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from concord.clips.companions import Beside, companion_table
+from concord.clips.files import stamps
+from concord.clips.keys import plan_key
 from concord.clips.match import Matches
 from concord.clips.pairing import Pairs
 from concord.clips.trial import cut
 from concord.models.base import Modality
-from concord.protocol import digest
 from concord.tables import CLIPS, LABELS, PLAN
 
 
@@ -185,10 +186,7 @@ def _with_sounds(found: pa.Table, sounds: Pairs) -> pa.Table:
     if not sounds.of:
         return found
     partner = pa.array([sounds.of.get(row) for row in range(len(found))], pa.int64())
-    stamp = pc.binary_join_element_wise(
-        found["size"].cast(pa.string()), found["mtime_ns"].cast(pa.string()), " "
-    )
-    for name, values in (("audio_path", found["path"]), ("audio_stamp", stamp)):
+    for name, values in (("audio_path", found["path"]), ("audio_stamp", stamps(found))):
         at = found.schema.get_field_index(name)
         filled = pc.coalesce(found[name], values.take(partner))
         found = found.set_column(at, found.schema.field(at), filled)
@@ -197,11 +195,10 @@ def _with_sounds(found: pa.Table, sounds: Pairs) -> pa.Table:
 
 def _plan(found: pa.Table, processed: pa.Array) -> pa.Table:
     """PLAN rows of the processed files; a key changes with the name, size or time of a file."""
-    names = ["clip_id", "path", "size", "mtime_ns", "audio_path", "audio_stamp"]
+    names = ["clip_id", "path", "size", "version", "audio_path", "audio_stamp"]
     clips = found.select(names).take(processed)
-    # No path contains a NUL, so the joined text says where each part ends.
     keys = [
-        digest("\0".join(map(str, parts)))
+        plan_key(*parts)
         for batch in clips.to_batches(max_chunksize=65536)
         for parts in zip(*(column.to_pylist() for column in batch.columns), strict=True)
     ]

@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from concord.clips.records import SUFFIXES
 from concord.models.base import COMPANIONS, Modality
+from concord.remote.urls import Place, Url
+
+if TYPE_CHECKING:
+    from concord.remote.storage import Stamp
 
 # In each list, the first extension that exists wins when files compete for a prompt.
 VIDEO = (
@@ -40,12 +46,13 @@ FOUND = pa.schema(
         ("home", pa.string()),  # apart from its clip: the clip_id, without extension, it would suit
         ("size", pa.int64()),
         ("mtime_ns", pa.int64()),
+        ("version", pa.string()),  # what tells the file from an earlier one: time, or an ETag
         ("status", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("index", pa.int64()),  # what a manifest says
         ("audio_path", pa.string()),
-        ("audio_stamp", pa.string()),  # size and modification time of audio_path
+        ("audio_stamp", pa.string()),  # size and version of audio_path
         *((f"{m}_{part}", pa.string()) for m in COMPANIONS for part in ("path", "stamp")),
         ("label", pa.string()),
         ("group", pa.string()),
@@ -53,9 +60,23 @@ FOUND = pa.schema(
 )
 
 
-def absolute(path: Path) -> str:
-    """An absolute path without `.` and `..`, links kept, `~` replaced."""
+def absolute(path: Place) -> str:
+    """An absolute path without `.` and `..`, links kept, `~` replaced; an address as it is."""
+    if isinstance(path, Url):
+        return str(path)
     return os.path.abspath(path.expanduser())  # noqa: PTH100 (Path.resolve follows links)
+
+
+def is_folder(path: Place) -> bool:
+    """Whether a place holds files; an address does unless it ends as a manifest does."""
+    if isinstance(path, Url):
+        return path.suffix.lower() not in SUFFIXES
+    return path.expanduser().is_dir()
+
+
+def stamps(found: pa.Table) -> pa.Array:
+    """Size and version of each file of FOUND, as one text."""
+    return pc.binary_join_element_wise(found["size"].cast(pa.string()), found["version"], " ")
 
 
 def stem_of(path: str) -> str:
@@ -99,13 +120,13 @@ class Files:
     kind: list[str] = field(default_factory=list)
     size: list[int | None] = field(default_factory=list)
     mtime_ns: list[int | None] = field(default_factory=list)
+    etags: dict[int, str] = field(default_factory=dict)
     homes: dict[int, str] = field(default_factory=dict)
     trouble: dict[int, tuple[str, str, str | None]] = field(default_factory=dict)
 
     def add(self, relative: str, entry: "os.DirEntry[str] | Path") -> None:
         """Add a file by its path below the folder; what is wrong with it joins `trouble`."""
         row = len(self.relative)
-        kind = self.kinds.get(extension_of(relative).lower(), "other")
         size = mtime_ns = None
         try:
             state = entry.stat()
@@ -114,6 +135,22 @@ class Files:
                 self.trouble[row] = ("skipped", "not_a_file", None)
         except OSError as error:
             self.trouble[row] = ("failed", "missing", error.strerror)
+        self._append(relative, size, mtime_ns)
+
+    def add_object(self, relative: str, stamp: "Stamp | None") -> None:
+        """Add an object by its key below the folder; one without a stamp is missing."""
+        row = len(self.relative)
+        if stamp is None:
+            self.trouble[row] = ("failed", "missing", "there is no such object")
+            self._append(relative, None, None)
+            return
+        if stamp.etag:
+            self.etags[row] = stamp.etag
+        self._append(relative, stamp.size, stamp.mtime_ns)
+
+    def _append(self, relative: str, size: int | None, mtime_ns: int | None) -> None:
+        row = len(self.relative)
+        kind = self.kinds.get(extension_of(relative).lower(), "other")
         if kind == "other":
             self.trouble[row] = ("skipped", "not_media", None)
         self.relative.append(relative)
@@ -156,6 +193,7 @@ class Files:
             "home": pa.array([self.homes.get(row) for row in range(rows)], pa.string()),
             "size": pa.array(self.size, pa.int64()),
             "mtime_ns": pa.array(self.mtime_ns, pa.int64()),
+            "version": self._versions(),
             "status": pa.array([t[0] for t in trouble], pa.string()),
             "reason": pa.array([t[1] for t in trouble], pa.string()),
             "detail": pa.array([t[2] for t in trouble], pa.string()),
@@ -163,6 +201,13 @@ class Files:
         for name in FOUND.names[len(data) :]:
             data[name] = pa.nulls(rows, FOUND.field(name).type)
         return pa.table(data, schema=FOUND)
+
+    def _versions(self) -> pa.Array:
+        times = pa.array(self.mtime_ns, pa.int64()).cast(pa.string())
+        if not self.etags:
+            return times
+        etags = [self.etags.get(row) for row in range(len(self.relative))]
+        return pc.coalesce(pa.array(etags, pa.string()), times)
 
     def escape(self) -> None:
         """Make names that are not UTF-8 printable, and say so."""

@@ -18,6 +18,7 @@ from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text_if_changed
 from concord.models.base import COMPANIONS, Modality
+from concord.remote.urls import is_remote
 from concord.tables import (
     CLIPS,
     COMPANION_FILES,
@@ -72,7 +73,9 @@ def _would_be_lost(config: Config, found: dict[str, Described]) -> list[str]:
         planned = planned.filter(pc.is_valid(planned["shard"]))
         kept = pc.is_in(planned["clip_id"], value_set=described.plan["clip_id"])
         dropped = planned.filter(pc.invert(kept))["path"].to_pylist()
-        if len(planned) > config.limit and any(Path(path).exists() for path in dropped):
+        if len(planned) > config.limit and any(
+            is_remote(path) or Path(path).exists() for path in dropped
+        ):
             lost.append(
                 f"limit: {config.results} holds a run with {len(planned)} clips of {name}; a trial "
                 f"with {config.limit} would drop the others: set `results:` to another folder"

@@ -1,6 +1,7 @@
 """Prompt sets: the texts that clips are judged against."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ def read_prompts(prompts: PromptSet) -> pa.Table:
     null. With a stem column, an index column is not needed: rows are then counted from 0.
     Raises UserError with all mistakes of the file.
     """
-    path = prompts.path.expanduser()
+    path = prompts.path.expanduser() if isinstance(prompts.path, Path) else prompts.path
     wanted = {
         "index": prompts.index,
         "video_prompt": prompts.video_prompt,

@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from concord.errors import UserError, did_you_mean
+from concord.remote.urls import Place
+from concord.scratch import scratch_folder
+from concord.tables import REASONS
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _SHOWN = 5
@@ -31,7 +34,7 @@ class Records:
     `lines` where each row stands in the file, counted as `unit` (line or row) from 1.
     """
 
-    path: Path
+    path: Place
     unit: str
     names: list[str]
     columns: dict[str, list[Any]] = field(default_factory=dict)
@@ -50,8 +53,8 @@ class Records:
         return f"{self.path}: no column {column!r}; there is: {there}{hint}"
 
 
-def read_records(path: Path, columns: Iterable[str]) -> Records:
-    """Read those of `columns` that a JSON list, JSONL, CSV, TSV or Parquet file has.
+def read_records(path: Place, columns: Iterable[str]) -> Records:
+    """Read those of `columns` that a JSON list, JSONL, CSV, TSV or Parquet file or object has.
 
     Text is UTF-8, with or without a byte-order mark. CSV values are text, others keep their type.
     Raises UserError with file, line and what was expected.
@@ -60,10 +63,10 @@ def read_records(path: Path, columns: Iterable[str]) -> Records:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
-    with _explained(path):
+    with _local(path) as file, _explained(path):
         if suffix == ".parquet":
-            return _parquet(path, wanted)
-        text = path.read_text(encoding="utf-8-sig")
+            return _parquet(file, path, wanted)
+        text = file.read_text(encoding="utf-8-sig")
     if suffix == ".json":
         return _objects(path, _items(path, text), "row", wanted)
     if suffix == ".jsonl":
@@ -78,7 +81,24 @@ def shown(problems: list[str]) -> list[str]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _local(path: Place) -> Iterator[Path]:
+    """The file itself, or a copy of the object for the time of the block."""
+    if isinstance(path, Path):
+        yield path
+        return
+    from concord.remote.fetch import UnusableError, fetch
+
+    with scratch_folder() as folder:
+        copy = folder / f"list{path.suffix.lower()}"
+        try:
+            fetch(path, copy)
+        except UnusableError as error:
+            raise UserError(f"{path}: {REASONS[error.reason]} ({error.detail})") from error
+        yield copy
+
+
+@contextmanager
+def _explained(path: Place) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
@@ -92,8 +112,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
-def _parquet(path: Path, wanted: set[str]) -> Records:
-    schema = pq.read_schema(path)
+def _parquet(source: Path, path: Place, wanted: set[str]) -> Records:
+    schema = pq.read_schema(source)
     names = schema.names
     chosen = [name for name in names if name in wanted]
     # Texts that repeat stay short until it is known how long they are all together.
@@ -101,7 +121,7 @@ def _parquet(path: Path, wanted: set[str]) -> Records:
     for name in chosen:
         if pa.types.is_nested(kind := schema.field(name).type):
             raise UserError(f"{path}: {name}: expected text or numbers, found {kind}")
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
+    with pq.ParquetFile(source, read_dictionary=texts) as file:
         _check_size(path, file.metadata)
         data = file.read(chosen)
         rows = file.metadata.num_rows
@@ -113,7 +133,7 @@ def _parquet(path: Path, wanted: set[str]) -> Records:
     return Records(path, "row", names, columns, range(1, rows + 1))
 
 
-def _check_size(path: Path, metadata: pq.FileMetaData) -> None:
+def _check_size(path: Place, metadata: pq.FileMetaData) -> None:
     """Raise UserError for a file that says it is larger than any list of clips or prompts."""
     groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
     parts = [group.column(at) for group in groups for at in range(group.num_columns)]
@@ -133,14 +153,14 @@ def _text_bytes(part: pa.Array) -> int:
     return int(pc.sum(pc.multiply(lengths.cast(pa.int64()), counts.field("counts"))).as_py() or 0)
 
 
-def _too_much(path: Path, found: str) -> str:
+def _too_much(path: Place, found: str) -> str:
     return (
         f"{path}: found {found}, expected at most {MAX_ROWS:,} rows and {MAX_COLUMN_BYTES:,} bytes "
         "of text a column; divide the list among several collections"
     )
 
 
-def _items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _items(path: Place, text: str) -> Iterator[tuple[int, Any]]:
     try:
         items = json.loads(text)
     except (RecursionError, ValueError) as error:
@@ -156,7 +176,7 @@ def _items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     yield from enumerate(items, start=1)
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _lines(path: Place, text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -176,7 +196,7 @@ def _odd_json(error: RecursionError | ValueError) -> str:
     return "a number of thousands of digits; expected whole numbers below 2^63 and texts"
 
 
-def _objects(path: Path, items: Iterable[tuple[int, Any]], unit: str, wanted: set[str]) -> Records:
+def _objects(path: Place, items: Iterable[tuple[int, Any]], unit: str, wanted: set[str]) -> Records:
     names: dict[str, None] = {}
     lines: list[int] = []
     rows: list[dict[str, Any]] = []
@@ -190,7 +210,7 @@ def _objects(path: Path, items: Iterable[tuple[int, Any]], unit: str, wanted: se
     return Records(path, unit, list(names), columns, lines)
 
 
-def _delimited(path: Path, text: str, wanted: set[str]) -> Records:
+def _delimited(path: Place, text: str, wanted: set[str]) -> Records:
     head = text.lstrip().split("\n", 1)[0]
     delimiter = max(",", ";", "\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -1,4 +1,4 @@
-"""What is in a collection: one walk over its folders, or its manifest's rows."""
+"""What is in a collection: one walk over its folders, one list of its objects, or a manifest."""
 
 import os
 from collections import Counter
@@ -17,11 +17,14 @@ from concord.clips.files import (
     absolute,
     bare,
     below,
+    is_folder,
 )
 from concord.clips.manifest import LABELS, read_manifest
+from concord.clips.objects import add_objects
 from concord.config import Collection
 from concord.errors import UserError
 from concord.models.base import COMPANIONS, Modality
+from concord.remote.urls import Place, Url, is_remote, place
 
 Identity = tuple[int, int]
 """Device and inode of a folder, whatever path or link leads to it."""
@@ -30,14 +33,20 @@ SOUND_FOLDER = "audio"
 
 
 def scan(
-    collection: Collection, results: Path | None = None, companions: Sequence[Modality] = ()
+    collection: Collection,
+    results: Path | None = None,
+    companions: Sequence[Modality] = (),
+    allowed: Sequence[Url] = (),
 ) -> pa.Table:
     """Every file of a collection as FOUND, in the order of clip_id; folders are read once.
 
-    `companions` are the modalities wanted from files beside the clips. If they have images, those
-    in the collection's folders are of the kind image, unless images have a folder of their own.
+    Objects below an address are listed. `allowed` are the addresses whose objects manifests may
+    name. `companions` are the modalities wanted from files beside the clips. If they have images,
+    those in the collection's folders are of the kind image, unless images have a folder of their
+    own.
     Symbolic links are followed. Hidden folders are not entered, nor is a folder inside itself, nor
-    the folder of results. Raises UserError for a manifest that cannot be read; folders must exist.
+    the folder of results. Raises UserError for a manifest that cannot be read, and for a server
+    that does not answer; folders must exist.
     """
     closed = _closed(results)
     roots = [absolute(path) for path in collection.path]
@@ -45,12 +54,14 @@ def scan(
     kinds = WITH_IMAGES if "image" in companions and not collection.image else KINDS
     tables = []
     for root, prefix in zip(roots, _prefixes(roots), strict=True):
-        if Path(root).is_dir():
+        if is_folder(place(root)):
             _check_labels(collection, root)
             files = _walk(root, Files(prefix, kinds), collection.recursive, apart, closed)
             tables.append(files.table(root))
         else:
-            tables.append(read_manifest(Path(root), prefix, kinds, companions, collection))
+            tables.append(
+                read_manifest(place(root), prefix, kinds, companions, collection, allowed)
+            )
     if not any(pc.any(pc.equal(table["kind"], "video")).as_py() for table in tables):
         tables = [_without_homes(table) for table in tables]
     sound = absolute(collection.audio) if collection.audio else None
@@ -65,7 +76,7 @@ def scan(
 
 
 def scan_companions(
-    folder: Path, modality: Modality, recursive: bool, results: Path | None = None
+    folder: Place, modality: Modality, recursive: bool, results: Path | None = None
 ) -> pa.Table:
     """The files of a modality below a folder, as FOUND, with the modality as their kind."""
     kinds = dict.fromkeys(COMPANION_EXTENSIONS[modality], modality)
@@ -110,6 +121,9 @@ def _walk(
 
     Folders whose path is in `leave_out`, or which are one of `closed`, are not entered.
     """
+    if is_remote(top):
+        add_objects(files, Url(top), recursive, leave_out, _add_home)
+        return files
     stack = [(top, "", (*closed, _identity(Path(top))))]
     while stack:
         folder, relative, above = stack.pop()
@@ -154,18 +168,23 @@ def _add_entry(files: Files, folder: str, entry: "os.DirEntry[str]") -> None:
     if entry.name.startswith("."):
         files.add_trouble(relative, "skipped", "hidden", None)
         return
-    row = len(files.relative)
     files.add(relative, entry)
+    _add_home(files, folder, entry.name)
+
+
+def _add_home(files: Files, folder: str, name: str) -> None:
+    """Say of a sound in a folder audio/, the last that was added, where its clip would lie."""
+    row = len(files.relative) - 1
     if files.kind[row] == "audio" and f"/{SOUND_FOLDER}/" in f"/{folder}":
         home = f"/{folder}".replace(f"/{SOUND_FOLDER}/", "/", 1)[1:]
-        files.homes[row] = files.prefix + bare(home + entry.name)
+        files.homes[row] = files.prefix + bare(home + name)
 
 
 def _prefixes(roots: list[str]) -> list[str]:
     """What tells the clips of several folders apart: as much of each path's end as it takes."""
     if len(roots) == 1:
         return [""]
-    parts = [root.strip("/").split("/") for root in roots]
+    parts = [[part for part in root.split("/") if part] for root in roots]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) + "/" for part in parts]
         if len(set(names)) == len(names):

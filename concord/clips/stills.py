@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from concord.clips.files import FOUND
+from concord.clips.files import FOUND, stamps
 from concord.clips.match import composed
 from concord.clips.pairing import Pairs, Placed, pair_files, placed
 
@@ -30,11 +30,8 @@ def join_images(found: pa.Table) -> pa.Table:
     given = found["image_path"].is_valid().to_pylist()
     pairs = pair_files([clip for clip in media if not given[clip.row]], images)
     joined = _refused(found, _beside_others(media, images, pairs))
-    stamps = pc.binary_join_element_wise(
-        found["size"].cast(pa.string()), found["mtime_ns"].cast(pa.string()), " "
-    )
     partner = pa.array([pairs.of.get(row) for row in range(len(found))], pa.int64())
-    for name, values in (("image_path", found["path"]), ("image_stamp", stamps)):
+    for name, values in (("image_path", found["path"]), ("image_stamp", stamps(found))):
         joined = _with(joined, name, pc.coalesce(found[name], values.take(partner)))
     taken = set(pairs.of.values())
     return joined.filter(pa.array([row not in taken for row in range(len(found))]))

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from concord.clips.companions import find_companions
 from concord.clips.describe import Described, describe, eligible
-from concord.clips.files import absolute, extension_of
+from concord.clips.files import absolute, extension_of, is_folder
 from concord.clips.match import Matches, Method, match_prompts
 from concord.clips.pairing import Pairs
 from concord.clips.prompts import PROMPTS, read_prompts
@@ -21,6 +21,8 @@ from concord.clips.stills import join_images, without_images
 from concord.config import Collection, Config
 from concord.errors import UserError, did_you_mean
 from concord.models.base import COMPANIONS, Modality
+from concord.remote.settings import use
+from concord.remote.urls import Place, Url
 from concord.scores.tasks import companions
 
 
@@ -39,6 +41,7 @@ class Survey:
 
 def survey(config: Config) -> Survey:
     """Read the prompt files in use and walk every collection once; mistakes are not raised."""
+    use(config.remote)
     result = Survey()
     used = {config.prompt_set(name) for name in config.collections}
     for name, listed in config.prompts.items():
@@ -80,7 +83,7 @@ def _collection(
     collection = config.collections[name]
     compared = companions(config.tasks)
     wanted = _with_image(compared) if "features" in config.tasks else compared
-    found = scan(collection, config.results, wanted)
+    found = scan(collection, config.results, wanted, config.remote.manifests)
     if "image" not in compared and _has_media(found):  # to features, these are thumbnails
         found = without_images(found)
     found = join_images(found)
@@ -200,7 +203,7 @@ def _check_paths(config: Config, name: str) -> None:
         if path := getattr(collection, key):
             found = [*_problems_of(path, folder=True), *_among_results(config, path)]
             problems += [f"{key}: {text}" for text in found]
-    folders = [absolute(path) for path in collection.path if path.expanduser().is_dir()]
+    folders = [absolute(path) for path in collection.path if is_folder(path)]
     for folder in folders:
         if collection.recursive and any(_holds(other, folder) for other in folders):
             problems.append(f"{folder} lies in another of its folders; list only one of them")
@@ -208,8 +211,10 @@ def _check_paths(config: Config, name: str) -> None:
         raise UserError(*problems)
 
 
-def _among_results(config: Config, path: Path) -> list[str]:
+def _among_results(config: Config, path: Place) -> list[str]:
     """A folder of clips where runs write; only the demo belongs there."""
+    if isinstance(path, Url):
+        return []
     results, folder = config.results.resolve(), path.expanduser().resolve()
     if not folder.is_dir() or not folder.is_relative_to(results):
         return []
@@ -225,14 +230,16 @@ def _holds(folder: str, path: str) -> bool:
     return path != folder and path.startswith(folder.rstrip("/") + "/")
 
 
-def _unused_prompts(config: Config, name: str, path: Path) -> list[str]:
+def _unused_prompts(config: Config, name: str, path: Place) -> list[str]:
     """A manifest with prompts in it, in a collection for which no prompt set is named."""
     collection = config.collections[name]
-    if collection.prompts or config.prompt_set(name) or not path.expanduser().is_file():
+    if collection.prompts or config.prompt_set(name) or path.suffix.lower() not in SUFFIXES:
         return []
-    if path.suffix.lower() not in SUFFIXES:
-        return []
-    names = {"video_prompt", "audio_prompt"} & set(read_records(path.expanduser(), ()).names)
+    if isinstance(path, Path):
+        path = path.expanduser()
+        if not path.is_file():
+            return []
+    names = {"video_prompt", "audio_prompt"} & set(read_records(path, ()).names)
     if not names:
         return []
     return [
@@ -241,13 +248,17 @@ def _unused_prompts(config: Config, name: str, path: Path) -> list[str]:
     ]
 
 
-def _check_readable(path: Path, folder: bool | None) -> None:
+def _check_readable(path: Place, folder: bool | None) -> None:
     if problems := _problems_of(path, folder):
         raise UserError(*problems)
 
 
-def _problems_of(path: Path, folder: bool | None) -> list[str]:
-    """What keeps a file (or a folder, or either) from being read."""
+def _problems_of(path: Place, folder: bool | None) -> list[str]:
+    """What keeps a file (or a folder, or either) from being read; objects tell when they are."""
+    if isinstance(path, Url):
+        if folder is not None and is_folder(path) != folder:
+            return [f"{path}: expected a {'folder' if folder else 'file'}"]
+        return []
     path = Path(absolute(path))
     if not path.exists():
         return [_not_there(path)]

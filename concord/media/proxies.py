@@ -54,7 +54,7 @@ class Proxies:
         """Proxy (`v`) and wave (`a`) of a MEDIA row, None for what it has not or is not asked for.
 
         They last as long as the block. Raises UserError if the machine is at fault, or if the
-        original has changed.
+        original has changed; UnusableError for an object that cannot be fetched.
         """
         wanted: list[Part] = [part for part in COLUMNS if part in parts and row[COLUMNS[part]]]
         found = {part: find(self.shard, row, part) for part in wanted}

@@ -12,15 +12,18 @@ from typing import Any
 
 from concord.clips.files import is_image
 from concord.errors import UserError, printable
-from concord.media.clip import Job, Row, filtered, gate_reason
+from concord.media.clip import Job, Row, closed, filtered, gate_reason
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import MediaFile
 from concord.media.gate import gate
+from concord.media.nearby import nearby
 from concord.media.protocol import row_keys
 from concord.media.store import COLUMNS, FOLDERS, Part, damage, find, measured
 from concord.media.worker import Worker
 from concord.progress import Progress
 from concord.protocol import protocol_id
+from concord.remote.fetch import UnusableError
+from concord.remote.urls import is_remote
 from concord.resume import Resume
 from concord.scratch import scratch_folder
 from concord.tables import MEDIA, PLAN, read_metadata, read_table
@@ -86,7 +89,8 @@ def restore(
     """Make the proxy (`v`) or the wave (`a`) of a row anew, below `folder`; what the row has.
 
     A file that differs from the first one, as another ffmpeg may make it, is told on standard
-    error. Raises UserError if the original no longer gives what the row says.
+    error. Raises UserError if the original no longer gives what the row says, UnusableError for an
+    object that cannot be fetched as it was.
     """
     wanted: list[Part] = [part for part in COLUMNS if part in parts and row[COLUMNS[part]]]
     if not wanted:
@@ -105,8 +109,8 @@ def restore(
         "".join(wanted),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with Worker(memory_mb) as worker:
-        again = worker.run(job)
+    with nearby([job]) as take, take(0) as local, Worker(memory_mb) as worker:
+        again = worker.run(local)
     if any(again[COLUMNS[part]] != row[COLUMNS[part]] for part in wanted):
         raise UserError(
             f"{row['path']}: expected the media the table describes, found "
@@ -178,7 +182,7 @@ def _reusable(job: Job, done: Mapping[str, Row]) -> Row | None:
 
 def _size(job: Job) -> int:
     path = Path(job.path)
-    return path.stat().st_size if path.exists() else 0
+    return path.stat().st_size if not is_remote(job.path) and path.exists() else 0
 
 
 def _has_files(folder: Path, row: Row) -> bool:
@@ -223,24 +227,30 @@ def _run(jobs: list[Job], name: str, workers: int, memory_mb: int) -> Iterator[R
     own = threading.local()
     started: list[Worker] = []
 
-    def run(job: Job) -> Row:
+    def run(number: int) -> Row:
         if not hasattr(own, "worker"):
             own.worker = Worker(memory_mb)
             started.append(own.worker)
-        row: Row = own.worker.run(job)
-        return row
+        job = jobs[number]
+        try:
+            with take(number) as local:
+                row: Row = own.worker.run(local)
+        except UnusableError as error:
+            return closed(job.row(), error.reason, error.detail)
+        return row | {"path": job.path, "audio_path": job.audio_path}
 
     progress = Progress(f"media {name}: clips", len(jobs))
-    executor = ThreadPoolExecutor(min(workers, len(jobs)))
-    try:
-        for future in as_completed([executor.submit(run, job) for job in jobs]):
-            yield future.result()
-            progress.step()
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for worker in started:
-            worker.close()
-        executor.shutdown()
+    with nearby(jobs) as take:
+        executor = ThreadPoolExecutor(min(workers, len(jobs)))
+        try:
+            for future in as_completed([executor.submit(run, n) for n in range(len(jobs))]):
+                yield future.result()
+                progress.step()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+            for worker in started:
+                worker.close()
+            executor.shutdown()
 
 
 def _delete_orphans(folder: Path, rows: list[Row]) -> None:

@@ -15,6 +15,7 @@ from concord.media.paths import SUFFIX, Written, usual_name
 from concord.media.proxies import Limits, Proxies
 from concord.media.transcode import MachineError
 from concord.progress import Progress
+from concord.remote.fetch import UnusableError
 from concord.scratch import move_file, scratch_folder
 from concord.tables import MEDIA, read_table
 
@@ -59,6 +60,8 @@ def write_tree(
             written.place(ready / f"{row['key']}{SUFFIX}", places[row["key"]], row["key"])
         except MachineError:
             raise
+        except UnusableError as error:
+            return f"{places[row['key']]}: not written: {error.detail}"
         except (UserError, OSError) as error:
             return f"{places[row['key']]}: not written: {error}"
         finally:

@@ -22,6 +22,7 @@ from concord.media.proxies import Limits, Proxies
 from concord.models.base import Embedder, Modality, ModelSpec, Reader
 from concord.models.batches import Batches
 from concord.models.devices import describe, lease, precision
+from concord.models.distant import near
 from concord.models.sources import (
     ProxyReader,
     Task,
@@ -185,16 +186,19 @@ class _Job:
         with Resume(self.output, EMBEDDINGS) as resume:
             tasks = self.open_tasks(resume, wanted)
             if tasks:
-                read = reader()
-                with parallel_map(
-                    read,
-                    (task.source for task in tasks),
-                    workers=means.workers,
-                    ahead=2 * means.batch_size + means.workers,
-                    timeout_s=limits.original_s if foreign else limits.proxy_s,
-                    prepare=partial(prepare, read, limits.memory_mb if foreign else None),
-                ) as views:
-                    self.run(resume, tasks, views)
+                memory_mb = limits.memory_mb if foreign else None
+                with (
+                    near([task.source for task in tasks], reader()) as files,
+                    parallel_map(
+                        files.read,
+                        files.sources,
+                        workers=means.workers,
+                        ahead=min(2 * means.batch_size, files.most) + means.workers,
+                        timeout_s=limits.original_s if foreign else limits.proxy_s,
+                        prepare=partial(prepare, files.read, memory_mb),
+                    ) as views,
+                ):
+                    self.run(resume, tasks, files.done(views))
             self.finish(resume)
 
     def open_tasks(self, resume: Resume, wanted: Iterable[Task | Row]) -> list[Task]:

@@ -11,7 +11,10 @@ import numpy as np
 from concord.media.proxies import Proxies
 from concord.memory import limit_memory
 from concord.models.base import MediaFile, Modality, ModelSpec, Reader
+from concord.models.distant import Distant
 from concord.protocol import digest
+from concord.remote.originals import Beside, Original
+from concord.remote.urls import is_remote
 from concord.resume import Row
 
 MADE = {"video": "proxy", "audio": "wave"}
@@ -98,15 +101,22 @@ def _original(row: Row, modality: Modality, max_pixels: int) -> tuple[str, Any]:
     """Key and MediaFile of the stream of the original that the media stage chose."""
     path = row["audio_path"] if modality == "audio" else None
     stream = row[f"{modality}_stream"]
-    file = MediaFile(Path(path or row["path"]), stream, max_pixels)
+    file = _file(Original.of_media(row), path or row["path"], stream, max_pixels)
     return digest(row["source_key"], str(stream)), file
+
+
+def _file(row: Original | Beside, path: str, stream: int | None, max_pixels: int) -> Any:
+    """A MediaFile, or what becomes one when its object is fetched."""
+    if is_remote(path):
+        return Distant(row, path, stream, max_pixels)
+    return MediaFile(Path(path), stream, max_pixels)
 
 
 def companion_task(row: Row, protocol: str, max_pixels: int) -> Task | Row:
     """What is to be embedded of a COMPANION_FILES row, or the finished row of one without file."""
     key = digest(row["key"], protocol)
     if row["status"] == "ok":
-        return Task(row["clip_id"], key, MediaFile(Path(row["path"]), max_pixels=max_pixels))
+        return Task(row["clip_id"], key, _file(Beside.of_row(row), row["path"], None, max_pixels))
     outcome = {name: row[name] for name in ("status", "reason", "detail")}
     return {"id": row["clip_id"], "key": key, **outcome}
 

@@ -23,6 +23,7 @@ import numpy as np
 from concord.config import Config
 from concord.files import write_text
 from concord.models.base import Modality
+from concord.remote.urls import common_folder
 from concord.report import feature_exports, pairs
 from concord.report.results import Results, Scored
 from concord.scores.tasks import PAIRS, prompt_column
@@ -91,7 +92,7 @@ def _directory(results: Results, collection: str, modality: Modality) -> str:
         for clip, path in results.files(collection, modality).items()
         if path != clips.get(clip)
     }
-    return os.path.commonpath(beside) if beside else ", ".join(map(str, source.path))
+    return common_folder(beside) if beside else ", ".join(map(str, source.path))
 
 
 def _count(results: Results, model: str, collection: str, modality: Modality) -> int:

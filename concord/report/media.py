@@ -1,11 +1,11 @@
 """Small clips with sound, and pictures, beside the page: what the scores are about."""
 
 import subprocess
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from concord.config import Config
 from concord.errors import UserError
@@ -14,6 +14,8 @@ from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import URL_PROTOCOLS, MediaFile
 from concord.media.protocol import media_protocol
 from concord.media.proxies import Limits, Proxies
+from concord.remote.fetch import UnusableError
+from concord.remote.originals import Beside
 from concord.scratch import scratch_folder
 
 TIMEOUT_S = 60
@@ -51,6 +53,8 @@ def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
                 if proxy is None:
                     return Clip(problem="there is no picture")
                 _mux(proxy, wave, target, poster, (row["duration_s"] or 0) / 2)
+        except UnusableError as error:
+            return Clip(problem=error.detail)
         except (UserError, subprocess.SubprocessError, OSError) as error:
             return Clip(problem=str(error))
     return Clip(f"{folder.name}/{target.name}", f"{folder.name}/{poster.name}")
@@ -61,13 +65,11 @@ def place_picture(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
 
     A file that cannot be shown says so; the page never fails for it.
     """
-    target, source = folder / f"{row['key']}.jpg", Path(row["path"])
+    target = folder / f"{row['key']}.jpg"
     if not target.exists():
         try:
-            if not source.is_file():  # a pipe would never answer
-                raise UserError(f"{source}: not a file")
             shape = SMALLER if row["modality"] == "image" else STRETCHED + SMALLER
-            with source.open("rb") as file, atomic_path(target) as picture:
+            with _opened(row) as file, atomic_path(target) as picture:
                 command = [
                     find_ffmpeg().path, "-v", "error", "-y", "-threads", "1",
                     "-protocol_whitelist", "pipe,file", "-format_whitelist", PICTURES,
@@ -77,8 +79,8 @@ def place_picture(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
                 subprocess.run(
                     command, stdin=file, check=True, capture_output=True, timeout=TIMEOUT_S
                 )
-        except (UserError, subprocess.SubprocessError, OSError):
-            return Clip(problem=f"{source.name} cannot be read as a picture")
+        except (UserError, UnusableError, subprocess.SubprocessError, OSError):
+            return Clip(problem=f"{Path(row['path']).name} cannot be read as a picture")
     return Clip(poster=f"{folder.name}/{target.name}")
 
 
@@ -86,6 +88,17 @@ def _proxies(config: Config, row: Mapping[str, Any], scratch: Path) -> Proxies:
     shard = config.results / "media" / row["collection"] / row["shard"]
     limits = Limits(config.media.timeout_s, config.media.memory_mb)
     return Proxies(shard, media_protocol(config, row["collection"]), scratch, limits)
+
+
+@contextmanager
+def _opened(row: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+    """The file of a row of COMPANION_FILES; an object is fetched for the time of the block."""
+    with scratch_folder() as scratch:
+        source = Path(*Beside.of_row(row).fetch(scratch, [row["path"]]))
+        if not source.is_file():  # a pipe would never answer
+            raise UserError(f"{source}: not a file")
+        with source.open("rb") as file:
+            yield file
 
 
 def _mux(

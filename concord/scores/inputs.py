@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from concord.models.base import COMPANIONS, Modality
+from concord.remote.fetch import UnusableError, stamp_of
+from concord.remote.urls import is_remote
 from concord.tables import COMPANION_FILES, MEDIA, read_table
 
 DIGITAL_SILENCE_DB = -90.0
@@ -83,6 +85,8 @@ def _keys(
 
 def _contents(files: Sequence[str | Path | None]) -> list[str | None]:
     """Digests of the files [N]; None without one, or where no other is as large."""
+    if any(map(is_remote, files)):
+        return [_version(file) for file in files]
     paths = [Path(file) if file and Path(file).is_file() else None for file in files]
     sizes = [path.stat().st_size if path else None for path in paths]
     counts = Counter(sizes)
@@ -90,6 +94,16 @@ def _contents(files: Sequence[str | Path | None]) -> list[str | None]:
         _digest(path) if path and counts[size] > 1 else None
         for path, size in zip(paths, sizes, strict=True)
     ]
+
+
+def _version(file: str | Path | None) -> str | None:
+    """What objects of the same content share: size and ETag; None if it cannot be told."""
+    if not is_remote(file):
+        return None
+    try:
+        return str(stamp_of(str(file)))
+    except UnusableError:
+        return None
 
 
 def _digest(path: Path) -> str:

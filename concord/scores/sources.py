@@ -80,10 +80,11 @@ def unlearned(config: Config) -> Iterator[str]:
 def _only_folder(config: Config, name: str) -> str | None:
     """The one folder's name where folders are the labels and all files are in one."""
     collection = config.collections[name]
-    if collection.label != "parent" or not all(path.is_dir() for path in collection.path):
+    folders = [path for path in collection.path if isinstance(path, Path) and path.is_dir()]
+    if collection.label != "parent" or len(folders) < len(collection.path):
         return None
     names: set[str] = set()
-    for root in collection.path:
+    for root in folders:
         for folder, below, files in os.walk(root):
             below[:] = [name for name in below if collection.recursive and name[0] != "."]
             if any(file[0] != "." for file in files):

@@ -1,0 +1,47 @@
+"""Clips on an S3 server give what local ones give, and cost what is new alone."""
+
+import os
+from typing import Any
+
+import pytest
+from compare import content
+from conftest import Workflow
+
+
+@pytest.fixture
+def remote(workflow: Workflow, bucket: Any) -> Workflow:
+    """The workflow's clips on a server alone, and the run over the local ones beside it."""
+    (workflow.folder / "clips" / "notes.txt").write_text("no clip")
+    bucket.put_folder(workflow.folder / "clips", "own")
+    other = workflow.folder / "remote"
+    other.mkdir()
+    (other / "prompts.json").symlink_to(workflow.folder / "prompts.json")
+    config = workflow.config | {
+        "collections": {"own": bucket.url("own")},
+        "remote": {"endpoint_url": bucket.endpoint_url, "retries": 2},
+    }
+    return Workflow(other, config)
+
+
+def test_clips_on_a_server_are_measured_as_local_ones(
+    workflow: Workflow, remote: Workflow, bucket: Any, clip: Any
+) -> None:
+    workflow.run()
+    remote.run()
+    assert content(remote) == content(workflow)
+    assert {row["path"] for row in remote.table("media").to_pylist()} == {
+        bucket.url(f"own/sample_{i:04d}.mp4") for i in (1, 2, 3)
+    }
+    assert remote.jobs() == {}
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
+    found = [p for p in (remote.folder / "results").rglob("*") if p.is_file()]
+    assert not [p for p in found if secret in p.read_bytes()]
+
+    bucket.put("own/sample_0004.mp4", clip(workflow.folder / "new.mp4", hue=60))
+    bucket.put("own/sample_0001.mp4", clip(workflow.folder / "new.mp4", hue=90))
+    bucket.delete("own/sample_0002.mp4")
+    remote.write_prompts(range(1, 5))
+    remote.run()
+    assert remote.processed()["media"] == 2
+    rows = {row["clip_id"]: row["status"] for row in remote.table("media").to_pylist()}
+    assert rows == dict.fromkeys(("sample_0001.mp4", "sample_0003.mp4", "sample_0004.mp4"), "ok")

@@ -23,6 +23,7 @@ include: "rules/embeddings.smk"
 include: "rules/training.smk"
 include: "rules/scores.smk"
 include: "rules/report.smk"
+include: "rules/publish.smk"
 
 
 rule all:
@@ -34,6 +35,7 @@ rule all:
         rules.render_report.output,
         lambda w: [mark for c in CONFIG.collections for mark in LAYOUT.tree_marks(planned(c))],
         [] if CONFIG.media.keep_proxies else "<results>/media/.dropped",
+        rules.publish_results.output if CONFIG.publish else [],
 
 
 onstart:
@@ -46,6 +48,7 @@ onsuccess:
     run.show_results(CONFIG.results)
     cost.record(LAYOUT, success=True, cores=run.cores(workflow))
     runs.end(CONFIG, success=True)
+    or_stop(run.publish_the_rest, CONFIG)
 
 
 onerror:

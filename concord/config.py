@@ -358,6 +358,20 @@ class Remote(Section):
     )
 
 
+class Publish(Section):
+    """What a run leaves, uploaded when it ends."""
+
+    path: Address = Field(
+        description="where tables, exports, page and provenance are uploaded to",
+        examples=["s3://bucket/results"],
+    )
+    everything: bool = Field(
+        False,
+        description="true: also the tables of clips, media, embeddings, scores, ...; proxies and "
+        "waves stay where they are",
+    )
+
+
 def _prompt_sets(value: Any) -> Any:
     """Accept one path where a mapping from name to prompt set is meant."""
     if value is None:
@@ -367,6 +381,7 @@ def _prompt_sets(value: Any) -> Any:
 
 _Collection = Annotated[Collection, shorthand("path", Collection, Path | list[Path])]
 _PromptSet = Annotated[PromptSet, shorthand("path", PromptSet, Path)]
+_Publish = Annotated[Publish, shorthand("path", Publish, str)]
 
 
 class Config(Section):
@@ -429,6 +444,12 @@ class Config(Section):
     probes: Probes = Field(Probes(), description="what classifiers can tell from the features")
     report: Report = Field(Report(), description="the page")
     remote: Remote = Field(Remote(), description="objects on S3-compatible storage")
+    publish: _Publish | None = Field(
+        None,
+        description="address that tables, exports, page and provenance are uploaded to, or "
+        "{path: address, everything: true}; default: nowhere",
+        examples=["s3://bucket/results"],
+    )
 
     def prompt_set(self, collection: str) -> str | None:
         """Name of the prompt set of a collection; None if it has none."""

@@ -257,6 +257,7 @@ TITLES = {
     "Probes": "probes",
     "Report": "report",
     "Remote": "remote",
+    "Publish": "publish",
 }
 
 

@@ -11,7 +11,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from concord.clock import settle
-from concord.config import Remote
+from concord.config import Config, Remote
 from concord.errors import UserError, printable
 from concord.files import told_faults
 from concord.models import leases
@@ -78,7 +78,8 @@ def prepare_jobs(workflow: Any, remote: Remote) -> None:
         raise UserError(
             f"--default-storage-provider: found {provider}, expected none: the folder of results "
             "holds more than Snakemake's outputs, and has to be a local or shared one. Clips may "
-            "lie at s3:// all the same"
+            "lie at s3:// all the same, and `publish: s3://bucket/prefix` uploads the results; "
+            "docs/remote.md says how"
         )
     use(remote)
     if not sys.executable.startswith("'"):
@@ -121,6 +122,14 @@ def show_results(results: Path) -> None:
 
     if (results / "tables" / "summary.parquet").exists():
         print_summary(results / "tables")
+
+
+def publish_the_rest(config: Config) -> None:
+    """Upload what the end of a run added. Raises UserError as publish does."""
+    if config.publish and (config.results / "publish").exists():  # else it had another target
+        from concord.remote.publish import publish
+
+        publish(config)
 
 
 def count_gpus() -> int:

@@ -214,6 +214,9 @@ def _check_paths(config: Config, name: str) -> None:
 def _among_results(config: Config, path: Place) -> list[str]:
     """A folder of clips where runs write; only the demo belongs there."""
     if isinstance(path, Url):
+        target = config.publish.path if config.publish else None
+        if target and is_folder(path) and (path.holds(target) or target.holds(path)):
+            return [f"{path} and publish: {target} lie in one another; keep them apart"]
         return []
     results, folder = config.results.resolve(), path.expanduser().resolve()
     if not folder.is_dir() or not folder.is_relative_to(results):

@@ -8,8 +8,6 @@ PUBLISHED = CONFIG.publish.model_dump(mode="json") if CONFIG.publish else {}
 
 
 rule publish_results:
-    """Upload what changed; what was interrupted is repeated by the next run."""
-    localrule: True
     input:
         rules.aggregate_tables.output,
         rules.export_formats.output,
@@ -20,6 +18,8 @@ rule publish_results:
         "<results>/logs/publish_results.log",
     benchmark:
         "<results>/benchmarks/publish_results.tsv"
+    """Upload what changed; what was interrupted is repeated by the next run."""
+    localrule: True
     conda:
         "../envs/report.yaml"
     resources:

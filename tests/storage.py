@@ -1,11 +1,17 @@
 """A real S3 server on this machine, with buckets of its own, for the tests that need one."""
 
 import secrets
-from collections.abc import Iterator
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -76,3 +82,77 @@ def make_bucket(endpoint_url: str) -> Bucket:
     name = f"bucket-{secrets.token_hex(4)}"
     client.create_bucket(Bucket=name)
     return Bucket(endpoint_url, name, client)
+
+
+class Faulty:
+    """A server in front of the S3 server that lets requests fail.
+
+    `fault` is told the method, the path and how often that path was asked for with that method
+    before; it answers None, a status (500, 503), `cut` (the connection ends in the middle of the
+    content), `short` (half the content, which claims to be all) or `changed` (the object is
+    replaced first, by `replace`).
+    """
+
+    def __init__(self, behind: str) -> None:
+        self.fault: Callable[[str, str, int], int | str | None] = lambda method, path, before: None
+        self.replace: Callable[[], None] = lambda: None
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self._behind = urlsplit(behind).netloc
+        faulty = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                faulty.answer(self)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "Faulty":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Pass a request on, or let it fail."""
+        path = unquote(request.path.partition("?")[0])
+        before = self.asked[request.command, path]
+        self.asked[request.command, path] += 1
+        fault = self.fault(request.command, path, before)
+        if fault == "changed":
+            self.replace()
+        content = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        if isinstance(fault, int):
+            request.send_response(fault)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        there = HTTPConnection(self._behind, timeout=30)
+        there.request(request.command, request.path, content, dict(request.headers))
+        found = there.getresponse()
+        body = found.read()
+        there.close()
+        half = body[: len(body) // 2]
+        request.send_response(found.status)
+        for name, value in found.getheaders():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+                request.send_header(name, value)
+        length = found.getheader("Content-Length", str(len(body)))
+        request.send_header("Content-Length", str(len(half)) if fault == "short" else length)
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(half if fault in ("cut", "short") else body)
+        if fault == "cut":
+            request.wfile.flush()
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)

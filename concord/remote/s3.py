@@ -8,12 +8,13 @@ import re
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import botocore.exceptions as faults
 from boto3.exceptions import Boto3Error
-from s3transfer.exceptions import RetriesExceededError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_common.logging import get_logger
 from snakemake_storage_plugin_s3 import StorageObject, StorageProvider, StorageProviderSettings
@@ -31,6 +32,8 @@ REFUSED = {
     *("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"),
     *("RequestTimeTooSkewed", "TokenRefreshRequired"),
 }
+PAGE = 1000
+"""Objects in one answer of a list, as many as S3 gives."""
 MD5 = re.compile(r"[0-9a-f]{32}")
 PLUGIN_VARIABLES = {
     "access_key": "SNAKEMAKE_STORAGE_S3_ACCESS_KEY",
@@ -51,6 +54,7 @@ class _Object(StorageObject):  # type: ignore[misc]
         # The plugin reads an address as a URL: it loses what follows ? or #, and normalises.
         self.key = Url(self.query).key
         self._object: Any = None
+        self.error: Exception | None = None
 
     def s3obj(self, subkey: str | None = "") -> Any:
         with _TOUCHED:
@@ -64,6 +68,23 @@ class _Object(StorageObject):  # type: ignore[misc]
     def bucket_exists(self) -> bool:
         """Whether it does has been seen; the plugin would create one that does not."""
         return True
+
+    def retrieve_object(self) -> None:
+        with self._remembered():
+            super().retrieve_object()
+
+    def store_object(self) -> None:
+        with self._remembered():
+            super().store_object()
+
+    @contextmanager
+    def _remembered(self) -> Iterator[None]:
+        """Keep what went wrong, which the plugins' API turns into words."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
 
     def stamp(self) -> Stamp:
         found = self.s3obj()
@@ -97,7 +118,7 @@ class S3:
         client = self.provider.s3c.meta.client
         try:
             for page in client.get_paginator("list_objects_v2").paginate(
-                Bucket=folder.bucket, Prefix=prefix
+                Bucket=folder.bucket, Prefix=prefix, PaginationConfig={"PageSize": PAGE}
             ):
                 for found in page.get("Contents", ()):
                     time_ns = round(found["LastModified"].timestamp()) * 10**9
@@ -118,8 +139,8 @@ class S3:
             try:
                 _wait(given.managed_retrieve())
             except WorkflowError as error:
-                cause = error.__context__ or error
-                if _code(cause) in CHANGED:
+                cause = given.error or error
+                if isinstance(cause, S3DownloadFailedError) or _code(cause) in CHANGED:
                     continue  # read it anew, as it is now
                 self._raise(url, cause)
             if why := _difference(target, before, given.s3obj()):
@@ -135,7 +156,7 @@ class S3:
         try:
             _wait(given.managed_store())
         except WorkflowError as error:
-            cause = error.__context__ or error
+            cause = given.error or error
             raise UserError(_explained(url, cause)) from error
         now = self.stamp(url)
         if now.size != source.stat().st_size:

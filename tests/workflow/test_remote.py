@@ -19,6 +19,7 @@ def remote(workflow: Workflow, bucket: Any) -> Workflow:
     config = workflow.config | {
         "collections": {"own": bucket.url("own")},
         "remote": {"endpoint_url": bucket.endpoint_url, "retries": 2},
+        "publish": bucket.url("out"),
     }
     return Workflow(other, config)
 
@@ -32,6 +33,7 @@ def test_clips_on_a_server_are_measured_as_local_ones(
     assert {row["path"] for row in remote.table("media").to_pylist()} == {
         bucket.url(f"own/sample_{i:04d}.mp4") for i in (1, 2, 3)
     }
+    assert published(bucket) == left_behind(remote)
     assert remote.jobs() == {}
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
     found = [p for p in (remote.folder / "results").rglob("*") if p.is_file()]
@@ -45,3 +47,21 @@ def test_clips_on_a_server_are_measured_as_local_ones(
     assert remote.processed()["media"] == 2
     rows = {row["clip_id"]: row["status"] for row in remote.table("media").to_pylist()}
     assert rows == dict.fromkeys(("sample_0001.mp4", "sample_0003.mp4", "sample_0004.mp4"), "ok")
+    assert published(bucket) == left_behind(remote)
+    assert bucket.keys("own/") == {"own/notes.txt", *(f"own/{name}" for name in rows)}
+
+
+def published(bucket: Any) -> dict[str, bytes]:
+    return {key.removeprefix("out/"): bucket.get(key) for key in bucket.keys("out/")}
+
+
+def left_behind(workflow: Workflow) -> dict[str, bytes]:
+    """The tables, exports, page and provenance of a run, by their path below the results."""
+    results = workflow.folder / "results"
+    tops = [results / name for name in ("tables", "exports", "report", "provenance.json")]
+    files = [file for top in tops for file in ([top] if top.is_file() else top.rglob("*"))]
+    return {
+        file.relative_to(results).as_posix(): file.read_bytes()
+        for file in files
+        if file.is_file() and not file.name.startswith(".")
+    }

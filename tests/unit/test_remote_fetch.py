@@ -83,7 +83,7 @@ def test_a_missing_object_is_missing_and_a_missing_bucket_is_an_error(
         fetch(bucket.url("clips/none.mp4"), tmp_path / "a")
     assert found.value.reason == "missing"
     for ask in (lambda url: fetch(url, tmp_path / "a"), lambda url: [*_list(url)]):
-        with pytest.raises(UserError, match="there is no.* bucket 'nowhere-at-all'"):
+        with pytest.raises(UserError, match=r"there is no.* bucket 'nowhere-at-all'"):
             ask("s3://nowhere-at-all/clips/a.mp4")
 
 

@@ -81,33 +81,29 @@ def tasks() -> None:
 
 
 @app.command()
-def plan(config: ConfigFile = DEFAULT) -> None:
-    """Estimate clips, jobs, core-hours, GPU-hours and disk of a run, before it."""
+def plan(
+    config: ConfigFile = DEFAULT,
+    probe: Annotated[bool, typer.Option(help="measure with a few of your clips")] = True,
+    seconds: Annotated[float, typer.Option(min=1, help="how long the probe may take")] = 20,
+    heavy: Annotated[bool, typer.Option("--heavy", help="load large models for it too")] = False,
+    cores: Annotated[int | None, typer.Option(min=1, help="cores; default: all here")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs; default: all here")] = None,
+) -> None:
+    """Forecast time, core-hours, GPU-hours, disk and memory of a run, before it."""
     from concord.commands import plan
+    from concord.run import count_gpus
 
-    plan.run(config)
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = count_gpus() if gpus is None else gpus
+    plan.run(config, probe, seconds, heavy, cores or found or 1, devices)
 
 
 @app.command()
-def diff(
-    run_a: Annotated[Path, typer.Argument(help="results folder of a run")],
-    run_b: Annotated[Path, typer.Argument(help="results folder of another")],
-    tolerance: Annotated[float, typer.Option(min=0, help="scores nearer are the same")] = 1e-6,
-    most: Annotated[int, typer.Option(min=1, help="entries of a long list")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="everything, as JSON")] = False,
-) -> None:
-    """Say what differs between two runs: inputs, protocols, software, scores."""
-    from concord.commands import diff
+def cost(config: ConfigFile = DEFAULT) -> None:
+    """Say what each stage cost, beside its forecast."""
+    from concord.commands import cost
 
-    diff.run(run_a, run_b, tolerance, most, as_json)
-
-
-@app.command("fetch-weights")
-def fetch_weights(config: ConfigFile = DEFAULT) -> None:
-    """Fetch all weights now, for a run on machines without a network."""
-    from concord.commands import fetch
-
-    fetch.run(config)
+    cost.run(config)
 
 
 @app.command()

@@ -23,7 +23,9 @@ DECODE_S_PER_CLIP_S = 0.008
 SYNCHRONY_S_PER_CLIP_S = 0.03  # assumed: four times decoding
 CPU_GFLOP_PER_S = 80.0
 GPU_GFLOP_PER_S = 20_000.0  # assumed: a tenth of what a current accelerator claims
-JOB_START_S = 8.0  # assumed: Python, Snakemake and the imports of a model
+JOB_START_S = 1.0  # Python and what a job without a model imports, seconds of processor
+MODEL_START_S = 4.0  # with PyTorch, a small model and its decoders
+GPU_START_S = 8.0  # assumed: how long a GPU is held before it works
 PROXY_BYTES_PER_S = 60_000.0
 WAVE_BYTES_PER_S = 32_000.0
 MINI_GFLOP = 0.1
@@ -60,13 +62,30 @@ class Footage:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a stage: jobs, hours of one core without a GPU, hours of a GPU if there is one, bytes."""
+    """What a stage takes: jobs, and seconds of one core for their work and for each to begin.
+
+    `gpu_s` replaces the work where there is a GPU; `size` is what it leaves, in bytes. `probed`
+    says whether the user's own clips were measured, `memory_mb` what a job took then. `collection`
+    is of those that a probe tells apart.
+    """
 
     stage: str
     jobs: int
-    core_hours: float
-    gpu_hours: float = 0.0
+    work_s: float
+    start_s: float = JOB_START_S
+    gpu_s: float = 0.0
     size: float = 0.0
+    memory_mb: float | None = None
+    probed: bool = False
+    collection: str | None = None
+
+    @property
+    def core_hours(self) -> float:
+        return (self.work_s + self.jobs * self.start_s) / 3600
+
+    @property
+    def gpu_hours(self) -> float:
+        return (self.gpu_s + self.jobs * GPU_START_S) / 3600 if self.gpu_s else 0.0
 
 
 def footage(paths: Sequence[str]) -> Footage:
@@ -82,12 +101,12 @@ def footage(paths: Sequence[str]) -> Footage:
 def media_cost(found: Footage, jobs: int) -> Cost:
     """Probing, proxies, waves and volumes."""
     size = found.seconds * (PROXY_BYTES_PER_S + WAVE_BYTES_PER_S)
-    return Cost("media", jobs, _hours(found.megapixels * MEDIA_S_PER_MEGAPIXEL, jobs), size=size)
+    return Cost("media", jobs, found.megapixels * MEDIA_S_PER_MEGAPIXEL, size=size)
 
 
 def synchrony_cost(found: Footage, jobs: int) -> Cost:
     """Onsets, motion and their offset."""
-    return Cost("synchrony", jobs, _hours(found.seconds * SYNCHRONY_S_PER_CLIP_S, jobs))
+    return Cost("synchrony", jobs, found.seconds * SYNCHRONY_S_PER_CLIP_S)
 
 
 def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: int) -> Cost:
@@ -98,8 +117,9 @@ def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: in
     return Cost(
         f"embeddings/{spec.name}/{modality}",
         jobs,
-        _hours(decoding + work / CPU_GFLOP_PER_S, jobs),
-        _hours(gpu, jobs),
+        decoding + work / CPU_GFLOP_PER_S,
+        MODEL_START_S,
+        gpu,
         4.0 * found.clips * spec.dim,
     )
 
@@ -140,10 +160,6 @@ def _transformer_gflop(layers: int, width: int, tokens: int) -> float:
     Kaplan et al., Scaling Laws for Neural Language Models, 2020, table 1.
     """
     return layers * (24 * width**2 * tokens + 4 * width * tokens**2) / 1e9
-
-
-def _hours(seconds: float, jobs: int) -> float:
-    return (seconds + jobs * JOB_START_S) / 3600
 
 
 def _probe(path: str) -> tuple[float, float] | None:

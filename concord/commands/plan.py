@@ -1,10 +1,12 @@
-"""`concord plan`: clips, shards, jobs, and what they cost, before anything runs."""
+"""`concord plan`: clips, shards, jobs, and what they take, before anything runs."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from math import ceil
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +14,7 @@ import pyarrow.compute as pc
 from concord.clips.describe import Described
 from concord.clips.plan import planned_texts
 from concord.clips.survey import Survey, survey
+from concord.commands.cost import ratio
 from concord.commands.estimates import (
     MACHINE,
     Cost,
@@ -21,22 +24,27 @@ from concord.commands.estimates import (
     media_cost,
     synchrony_cost,
 )
+from concord.commands.forecast import Forecast, Spent, forecasts, keep, sampled, scaled, spent
+from concord.commands.probing import Measured, Probe, probe
 from concord.commands.terminal import print_table, say
 from concord.config import Config
+from concord.cost_table import LAST_STAGE
 from concord.errors import UserError
 from concord.load import load, without_unmade
 from concord.models import catalogue
 from concord.models.base import COMPANIONS, Modality, ModelSpec
+from concord.report.cost import words
 from concord.scores.tasks import applies, needs
 
-LAST_JOBS = 3
-"""Tables, exports and page."""
+LAST_JOBS, LAST_JOBS_S = 3, 5.0
+"""Tables, exports and page, and seconds of one core for all of them (measured, of 100 clips)."""
 
 
-def run(path: Path) -> None:
-    """Print clips and shards of each collection and the cost of each stage; writes nothing.
+def run(path: Path, probing: bool, seconds: float, heavy: bool, cores: int, gpus: int) -> None:
+    """Print clips and shards of each collection and what each stage takes on this machine.
 
-    Raises UserError with all problems of the inputs.
+    Keeps the forecast in the results folder, to be held against the cost of the next run; writes
+    nothing else there. Raises UserError with all problems of the inputs.
     """
     config = load(path)
     part = without_unmade(config)
@@ -52,8 +60,46 @@ def run(path: Path) -> None:
         _print_collections(part, found, measured)
     if unmade:
         say(f"not counted, since the workflow makes them first: {', '.join(unmade)}", "yellow")
+    expected, seen = list(costs(part, found, measured)), Probe()
+    if probing and measured:
+        wanted = _wanted(part, expected)
+        seen = probe(path, part, found, wanted, cores=cores, seconds=seconds, heavy=heavy)
+    forecast = forecasts(_total(_scaled(part, cost, seen) for cost in expected), cores, gpus)
     say("")
-    _print_costs(_total(costs(part, found, measured)))
+    _print_forecast(forecast, spent(config.results), cores, gpus)
+    for note in seen.notes:
+        say(f"note: {note}", "yellow")
+    keep(config.results, forecast, cores, gpus)
+
+
+def _wanted(config: Config, stages: Sequence[Cost]) -> list[tuple[ModelSpec, Modality]]:
+    """The models and modalities that are embedded."""
+    names = {stage.stage for stage in stages}
+    return [
+        (spec, modality)
+        for spec in (catalogue.spec(config, name) for name in config.models)
+        for modality in spec.modalities
+        if f"embeddings/{spec.name}/{modality}" in names
+    ]
+
+
+def _scaled(config: Config, cost: Cost, seen: Probe) -> Cost:
+    """What a stage costs, with what the probe says of it."""
+    found = seen.media.get(cost.collection or "") or seen.stages.get(cost.stage)
+    return scaled(cost, seen, found, _by_constants(config, cost.stage, found) if found else None)
+
+
+def _by_constants(config: Config, stage: str, seen: Measured) -> Cost:
+    """What the constants say of the clips or texts that a stage was probed with."""
+    clips = sampled(seen)
+    if stage == "media":
+        return media_cost(clips, 0)
+    if stage == "synchrony":
+        return synchrony_cost(clips, 0)
+    _, model, modality = stage.split("/")
+    if modality == "text":
+        clips = Footage(seen.clips, 0, 0, 0)
+    return embedding_cost(catalogue.spec(config, model), cast(Modality, modality), clips, 0)
 
 
 def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterator[Cost]:
@@ -61,8 +107,8 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
     specs = [catalogue.spec(config, name) for name in config.models]
     embedded: set[tuple[str, str]] = set()
     for name, clips in measured.items():
-        jobs = _shards(config, clips.clips)
-        yield media_cost(clips, jobs)
+        jobs, checks = _shards(config, clips.clips), 0
+        yield replace(media_cost(clips, jobs), collection=name)
         prompt_set = config.prompt_set(name)
         scored = [
             (task, spec)
@@ -73,6 +119,7 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
         ]
         for spec in specs:
             for modality in _modalities(scored, spec, config.tasks):
+                checks += modality != "text" or (prompt_set, spec.name) not in embedded
                 if modality in COMPANIONS:
                     beside = Footage(_files(found.collections[name], modality), 0, 0, 0)
                     yield embedding_cost(spec, modality, beside, _blocks(config, jobs))
@@ -87,8 +134,8 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
         if "synchrony" in config.tasks:
             yield synchrony_cost(clips, jobs)
         tables = sum(task != "features" for task, _ in scored) + ("synchrony" in config.tasks)
-        yield Cost("scores", tables, 0.0)
-    yield Cost("tables, exports, page", LAST_JOBS, 0.0)
+        yield Cost("scores", tables + checks, 0.0)
+    yield Cost(LAST_STAGE, LAST_JOBS, LAST_JOBS_S)
 
 
 def _files(described: Described, modality: Modality) -> int:
@@ -115,20 +162,21 @@ def _blocks(config: Config, shards: int) -> int:
     return ceil(shards / config.clips.shards_a_block)
 
 
-def _total(parts: Iterator[Cost]) -> list[Cost]:
+def _total(parts: Iterable[Cost]) -> list[Cost]:
     """The costs of all collections together, a stage a row."""
     stages: dict[str, list[Cost]] = defaultdict(list)
     for part in parts:
         stages[part.stage].append(part)
     return [
-        Cost(
-            stage,
-            sum(part.jobs for part in group),
-            sum(part.core_hours for part in group),
-            sum(part.gpu_hours for part in group),
-            sum(part.size for part in group),
+        replace(
+            group[0],
+            probed=all(part.probed for part in group),
+            jobs=sum(part.jobs for part in group),
+            work_s=sum(part.work_s for part in group),
+            gpu_s=sum(part.gpu_s for part in group),
+            size=sum(part.size for part in group),
         )
-        for stage, group in stages.items()
+        for group in stages.values()
     ]
 
 
@@ -144,23 +192,63 @@ def _print_collections(config: Config, found: Survey, measured: dict[str, Footag
     print_table(("collection", "clips", "not processed", "shards", "GB", "hours of play"), rows)
 
 
-def _print_costs(stages: list[Cost]) -> None:
-    total = _total(iter(Cost("all", *_numbers(stage)) for stage in stages))
-    columns = ("stage", "jobs", "core-hours", "GPU-hours", "disk (GB)")
-    print_table(columns, map(_row, [*stages, *total]))
+def _print_forecast(
+    stages: Sequence[Forecast], before: Mapping[str, Spent], cores: int, gpus: int
+) -> None:
+    columns = ["stage", "jobs", "core-hours", "from", "to", "GPU-hours", "disk (GB)"]
+    columns += ["memory (GB)", "by"] + (
+        ["last cost (core-hours)", "cost / forecast"] * bool(before)
+    )
+    rows = [_row(stage, before.get(stage.stage), bool(before)) for stage in stages]
+    print_table(columns, [*rows, _sum(stages, before)])
+    wall_s = sum(stage.wall_s for stage in stages)
+    low, high = (wall_s * sum(ends) / sum(s.core_hours for s in stages) for ends in _ends(stages))
     say(
-        f"\nEstimates for {MACHINE}, from up to 16 sampled clips a collection; yours may differ by "
-        "a factor of two or three.\nGPU-hours replace the core-hours of their row where there is a "
-        "GPU (a GPU of 20 TFLOP/s in practice is assumed).\nJobs count everything; "
-        "`snakemake -n` lists those that would run now."
+        f"\nAbout {words(wall_s)} on {cores} cores and {gpus} GPUs like this machine's, from "
+        f"{words(low)} to {words(high)} (--cores, --gpus).\nBy probe: a few of your clips were "
+        f"worked on here. By constants: of {MACHINE}, with clips and networks like yours.\n"
+        "GPU-hours replace core-hours where there is a GPU; one of 20 TFLOP/s in practice is "
+        "assumed.\nEverything counts; `snakemake -n` lists the jobs that would run now."
     )
 
 
-def _row(cost: Cost) -> tuple[object, ...]:
-    gpu = f"{cost.gpu_hours:.3f}" if cost.gpu_hours else ""
-    disk = f"{cost.size / 1e9:.3f}" if cost.size else ""
-    return cost.stage, cost.jobs, f"{cost.core_hours:.3f}", gpu, disk
+def _ends(stages: Sequence[Forecast]) -> tuple[list[float], list[float]]:
+    return [stage.low for stage in stages], [stage.high for stage in stages]
 
 
-def _numbers(cost: Cost) -> tuple[int, float, float, float]:
-    return cost.jobs, cost.core_hours, cost.gpu_hours, cost.size
+def _row(stage: Forecast, before: Spent | None, compared: bool) -> tuple[object, ...]:
+    row = (
+        stage.stage,
+        stage.jobs or None,
+        *(f"{hours:.4f}" for hours in (stage.core_hours, stage.low, stage.high)),
+        f"{stage.gpu_hours:.4f}" if stage.gpu_hours else "",
+        f"{stage.size / 1e9:.3f}" if stage.size else "",
+        f"{stage.memory_mb / 1000:.2f}" if stage.memory_mb else "",
+        "probe" if stage.probed else "constants",
+    )
+    cost = (
+        (f"{before.core_hours:.4f}", ratio(before.core_hours, stage.core_hours))
+        if before
+        else ("", "")
+    )
+    return (*row, *cost) if compared else row
+
+
+def _sum(stages: Sequence[Forecast], before: Mapping[str, Spent]) -> tuple[object, ...]:
+    low, high = map(sum, _ends(stages))
+    total = Forecast(
+        "all",
+        sum(stage.jobs for stage in stages),
+        sum(stage.core_hours for stage in stages),
+        low,
+        high,
+        sum(stage.gpu_hours for stage in stages),
+        sum(stage.wall_s for stage in stages),
+        sum(stage.size for stage in stages),
+        None,
+        True,
+    )
+    hours = sum(cost.core_hours for cost in before.values())
+    spent_all = Spent(0, hours, 0.0, 0.0, None, 0, 0.0) if before else None
+    row = _row(total, spent_all, bool(before))
+    return (*row[:8], "", *row[9:])

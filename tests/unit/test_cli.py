@@ -98,7 +98,7 @@ def test_help_is_light_and_names_every_command(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    commands = "check init models tasks plan progress failures retry score parity summary"
+    commands = "check init models tasks plan cost progress failures retry score parity summary"
     assert all(command in done.stdout for command in commands.split())
     assert "Exit status" in done.stdout
 
@@ -224,17 +224,17 @@ def test_models_and_tasks_are_listed_with_licences_and_needs() -> None:
     assert "no model" in tasks
 
 
-def test_plan_counts_without_writing(folder: Path) -> None:
+def test_plan_counts_and_writes_its_forecast_alone(folder: Path) -> None:
     configure(clips={"shard_size": 1})
     (folder / "clips" / "notes.txt").write_text("x")
-    result = call("plan")
+    result = call("plan", "--no-probe")
     assert result.exit_code == 0, result.stderr
     row = next(line.split() for line in result.stdout.splitlines() if line.startswith("mine"))
     assert row[:4] == ["mine", "2", "1", "2"], "clips, not processed, shards"
     media = next(line.split() for line in result.stdout.splitlines() if line.startswith("media"))
     assert media[1] == "2"
     assert float(media[2]) > 0
-    assert not Path("results/clips").exists()
+    assert [path.name for path in Path("results").iterdir()] == ["forecast.json"]
 
 
 def test_the_cost_of_imagebind_is_that_of_all_its_views(folder: Path) -> None:

@@ -1,0 +1,143 @@
+"""What a run will take: constants, scaled by what the probe measured, and what it then cost."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from concord.commands.estimates import Cost, Footage, footage
+from concord.commands.probing import Measured, Probe
+from concord.cost_table import WORKFLOW
+from concord.errors import UserError
+from concord.files import write_text
+from concord.report.cost import by_stage
+
+PROBED_FACTOR, CONSTANT_FACTOR = 1.5, 3.0
+"""How far the truth may be from a number that rests on a probe, or on constants alone."""
+PLANNING_S = 5.0
+STEP_S = 0.7
+"""What the workflow itself takes to plan, and for every job, seconds of one core."""
+LATENCY_S = 2.0
+"""From the end of a job to the work of the next in its place."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one stage, in hours, bytes and MB; from `low` to `high` core-hours."""
+
+    stage: str
+    jobs: int
+    core_hours: float
+    low: float
+    high: float
+    gpu_hours: float
+    wall_s: float
+    size: float
+    memory_mb: float | None
+    probed: bool
+
+
+def scaled(cost: Cost, probe: Probe, seen: Measured | None, unit: Cost | None) -> Cost:
+    """A stage's cost by constants, with what the probe says of it.
+
+    `seen` is what was measured, and `unit` what the constants say of the clips it was measured
+    with: the work is to the stage's estimate as the measured work is to that.
+    """
+    if probe.import_s is not None:
+        cost = replace(cost, start_s=probe.import_s)
+    if seen is None or seen.start_s < 0 or unit is None or not unit.work_s:
+        return cost
+    library_s = probe.library_s if cost.stage.startswith("embeddings/") else 0.0
+    return replace(
+        cost,
+        work_s=cost.work_s * seen.work_s / unit.work_s,
+        start_s=cost.start_s + library_s + seen.start_s,
+        size=cost.size * seen.size / unit.size if seen.size and unit.size else cost.size,
+        memory_mb=seen.memory_mb,
+        probed=True,
+    )
+
+
+def sampled(seen: Measured) -> Footage:
+    """The clips that a stage was measured with."""
+    return footage(seen.paths) if seen.paths else Footage(seen.clips, 0, 0, 0)
+
+
+def forecasts(costs: Sequence[Cost], cores: int, gpus: int) -> list[Forecast]:
+    """What each stage takes on so many cores and GPUs, and the workflow itself."""
+    jobs = sum(cost.jobs for cost in costs)
+    own = Cost("workflow", 0, PLANNING_S + STEP_S * jobs, probed=True)
+    return [_forecast(cost, cores, gpus) for cost in (*costs, own)]
+
+
+def _forecast(cost: Cost, cores: int, gpus: int) -> Forecast:
+    hours, factor = cost.core_hours, PROBED_FACTOR if cost.probed else CONSTANT_FACTOR
+    gpu_hours = cost.gpu_hours if gpus else 0.0
+    work_s = 3600 * gpu_hours / max(1, min(gpus, cost.jobs)) if gpu_hours else 3600 * hours / cores
+    wall_s = work_s + LATENCY_S * cost.jobs / min(cores, max(1, cost.jobs))
+    return Forecast(
+        cost.stage,
+        cost.jobs,
+        hours,
+        hours / factor,
+        hours * factor,
+        gpu_hours,
+        wall_s,
+        cost.size,
+        cost.memory_mb,
+        cost.probed,
+    )
+
+
+def keep(results: Path, found: Sequence[Forecast], cores: int, gpus: int) -> None:
+    """Write `<results>/forecast.json`, to be held against what the next run costs."""
+    content = {"cores": cores, "gpus": gpus, "stages": [asdict(stage) for stage in found]}
+    write_text(results / "forecast.json", json.dumps(content, indent=2) + "\n")
+
+
+def kept(results: Path) -> list[Forecast]:
+    """The forecast that was kept last; none if there is none.
+
+    Raises UserError if the file is damaged.
+    """
+    path = results / "forecast.json"
+    if not path.exists():
+        return []
+    try:
+        return [Forecast(**stage) for stage in json.loads(path.read_text("utf-8"))["stages"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: damaged ({error}); run `python -m concord plan` again") from error
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a stage's jobs cost, each by its last execution."""
+
+    jobs: int
+    core_hours: float
+    gpu_hours: float
+    wall_s: float
+    memory_mb: float | None
+    clips: int
+    clip_s: float
+
+
+def spent(results: Path) -> Mapping[str, Spent]:
+    """By stage, what tables/cost.parquet holds; nothing if there is none."""
+    path = results / "tables" / "cost.parquet"
+    if not path.exists():
+        return {}
+    return {
+        stage: Spent(
+            sum(row["rule"] != WORKFLOW for row in rows),
+            sum(row["cpu_s"] or 0.0 for row in rows) / 3600,
+            sum(row["gpu_s"] or 0.0 for row in rows) / 3600,
+            sum(row["wall_s"] or 0.0 for row in rows),
+            max((row["memory_mb"] or 0.0 for row in rows), default=0.0) or None,
+            sum(row["processed"] or 0 for row in rows),
+            sum(row["wall_s"] or 0.0 for row in rows if row["processed"]),
+        )
+        for stage, rows in by_stage(pq.read_table(path).to_pylist()).items()
+    }

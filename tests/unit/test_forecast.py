@@ -1,0 +1,110 @@
+"""What `concord plan` forecasts, by a probe and without, and holding it against the cost."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from concord.cli import app
+from concord.commands.estimates import Cost
+from concord.commands.forecast import forecasts, keep, kept, scaled
+from concord.commands.probing import Measured, Probe
+from concord.cost_table import COST
+from concord.media.ffmpeg import find_ffmpeg
+from concord.tables import write_table
+
+
+def call(*words: str) -> Result:
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a collection of two clips with sound, by mini and synchrony."""
+    (tmp_path / "clips").mkdir()
+    for name in ("0001.mp4", "0002.mp4"):
+        make = [find_ffmpeg().path, "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x64:d=1"]
+        make += ["-f", "lavfi", "-i", "sine=duration=1", str(tmp_path / "clips" / name)]
+        subprocess.run(make, check=True)
+    prompts = [{"index": i, "video_prompt": f"see {i}", "audio_prompt": "hear"} for i in (1, 2)]
+    (tmp_path / "prompts.json").write_text(json.dumps(prompts))
+    content = {"collections": {"mine": "clips"}, "prompts": "prompts.json", "models": ["mini"]}
+    tasks = {"tasks": ["video_text", "synchrony"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content | tasks))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def row(printed: str, stage: str) -> list[str]:
+    return next(line.split() for line in printed.splitlines() if line.startswith(stage))
+
+
+def test_a_probe_measures_every_stage_of_ones_own_clips(folder: Path) -> None:
+    printed = call("plan", "--seconds", "300", "--cores", "2").stdout
+    for stage in ("media", "synchrony", "embeddings/mini/video", "embeddings/mini/text"):
+        assert row(printed, stage)[-1] == "probe", printed
+    assert row(printed, "scores")[-1] == "constants"
+    stages = {stage.stage: stage for stage in kept(Path("results"))}
+    media = stages["media"]
+    assert 0 < media.low < media.core_hours < media.high < 0.1
+    assert media.memory_mb
+    assert media.memory_mb > 50
+    assert stages["embeddings/mini/video"].memory_mb > stages["synchrony"].memory_mb / 2
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("clips", "config.yaml", "prompts.json", "results")
+    ]
+
+
+def test_the_time_of_a_probe_is_bounded_and_told(folder: Path) -> None:
+    printed = call("plan", "--seconds", "1").stdout
+    assert row(printed, "embeddings/mini/video")[-1] == "constants"
+    assert "the time for the probe was up" in printed
+
+
+def test_a_stage_is_scaled_by_what_was_measured() -> None:
+    seen = Measured(start_s=3.0, work_s=4.0, size=10.0, memory_mb=200.0)
+    probe = Probe(import_s=1.0, library_s=2.0)
+    cost = Cost("embeddings/m/video", jobs=2, work_s=100.0, size=1000.0)
+    unit = Cost("embeddings/m/video", jobs=0, work_s=2.0, size=20.0)
+    found = scaled(cost, probe, seen, unit)
+    assert (found.work_s, found.start_s, found.size, found.probed) == (200.0, 6.0, 500.0, True)
+    assert found.core_hours == pytest.approx(212 / 3600)
+    unseen = scaled(cost, probe, None, None)
+    assert (unseen.work_s, unseen.start_s, unseen.probed) == (100.0, 1.0, False)
+
+
+def test_more_cores_and_gpus_take_less_time() -> None:
+    costs = [Cost("media", 100, 36_000.0), Cost("embeddings/m/video", 10, 36_000.0, gpu_s=360.0)]
+
+    def wall_s(cores: int, gpus: int) -> float:
+        return sum(stage.wall_s for stage in forecasts(costs, cores, gpus))
+
+    assert wall_s(16, 0) < wall_s(2, 0) / 4
+    assert wall_s(2, 1) < wall_s(2, 0)
+    assert wall_s(2, 4) < wall_s(2, 1)
+    assert sum(stage.gpu_hours for stage in forecasts(costs, 2, 0)) == 0
+
+
+def test_cost_is_held_against_the_forecast(folder: Path) -> None:
+    results = Path("results")
+    refused = CliRunner().invoke(app, ["cost"])
+    assert refused.exit_code == 1
+    assert "run snakemake first" in refused.stderr
+    keep(results, forecasts([Cost("media", 1, 3600.0, 0.0)], 2, 0), 2, 0)
+    job = {"rule": "transcode_shard", "stage": "media", "cpu_s": 5400.0, "wall_s": 100.0}
+    job |= {"processed": 50, "memory_mb": 300.0, "gpu_s": 0.0}
+    write_table(results / "tables/cost.parquet", COST, [job, job | {"wall_s": None, "cpu_s": None}])
+    media = row(call("cost").stdout, "media")
+    assert media[:3] == ["media", "2", "1.5000"]
+    assert media[-2:] == ["1.0000", "1.50"]
+    planned = row(call("plan", "--no-probe").stdout, "media")
+    assert planned[-2] == "1.5000"
+    (results / "forecast.json").write_text("{")
+    damaged = CliRunner().invoke(app, ["cost"])
+    assert damaged.exit_code == 1
+    assert "forecast.json" in damaged.stderr

@@ -52,7 +52,7 @@ def browse(path: Path, profile: Path, *arguments: str) -> tuple[str, list[str]]:
     done = subprocess.run(
         [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *arguments, "--dump-dom",
          path.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 

@@ -51,7 +51,7 @@ def process(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -104,18 +104,21 @@ def test_help_is_light_and_names_every_command(folder: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_error(folder: Path) -> None:
-    code = "import time; time.sleep(1); from concord.cli import main; main()"
+    code = "import sys; sys.stdin.read(); from concord.cli import main; main()"
     models = subprocess.Popen(
         [sys.executable, "-c", code, "models"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    assert models.stdin
     assert models.stdout
     models.stdout.close()
+    models.stdin.close()
     assert models.stderr
     assert models.stderr.read() == b""
-    models.wait(timeout=60)
+    models.wait(timeout=300)
 
 
 def test_check_says_all_and_exits_1(folder: Path) -> None:

@@ -59,7 +59,7 @@ def run_job(folder: Path, last_words: str = "") -> subprocess.CompletedProcess[b
     (folder / "results/logs/measure_synchrony").mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", JOB, last_words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, timeout=60, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, timeout=300, check=False)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

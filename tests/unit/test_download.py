@@ -146,7 +146,7 @@ def test_a_server_that_does_not_answer_is_told_soon(tmp_path, monkeypatch):
         start = time.monotonic()
         with pytest.raises(UserError, match=rf"{url} could .*no answer in 0\.2 s.*{HINT}"):
             fetch(url, tmp_path / "w.pth", hint=HINT)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert FIRST_TRIES * CONTACT_S <= 20
 
 

@@ -238,7 +238,7 @@ class Slow:
         return read_name(file)
 
     def warm(self):
-        time.sleep(1.5)
+        time.sleep(3.5)
         os.environ["WARM"] = "yes"
 
 
@@ -251,7 +251,7 @@ def test_readers_are_warm_before_a_clips_time_begins(fake, tmp_path, monkeypatch
     clips(tmp_path, names)
     media = write_media(tmp_path, [media_row(name, **where[name]) for name in names])
     chosen = ModelSpec(**(vars(SPEC) | {"reads": reads}))
-    embed_media([media], tmp_path / "out.parquet", chosen, "video", means(timeout_s=1.0), {})
+    embed_media([media], tmp_path / "out.parquet", chosen, "video", means(timeout_s=3.0), {})
     rows = read_table(tmp_path / "out.parquet", EMBEDDINGS).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "ok"]
 

@@ -53,7 +53,7 @@ def test_a_new_run_ends_the_jobs_of_one_that_was_killed(
     assert [path.read_text() for path in orphans.living(results)] == ["score_task/a.b"]
     assert run.is_locked(results), "a dry run leaves them alone and sees a run under way"
     orphans.begin_run(results)
-    assert process.wait(timeout=10) == 128 + 15
+    assert process.wait(timeout=120) == 128 + 15
     log = (results / "logs/score_task/a.b.log").read_text()
     assert "ended from outside (SIGTERM)" in log
     assert "tidied" in log
@@ -68,7 +68,7 @@ def test_a_job_that_does_not_listen_is_killed(
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)"
     process = start(results, ready="deaf", work=f"{deaf}; time.sleep(60)")
     orphans.begin_run(results)
-    assert process.wait(timeout=10) == -9
+    assert process.wait(timeout=120) == -9
 
 
 def test_a_job_that_starts_too_late_does_nothing(
@@ -77,7 +77,7 @@ def test_a_job_that_starts_too_late_does_nothing(
     old = os.environ[orphans.RUN]
     orphans.begin_run(results)
     monkeypatch.setenv(orphans.RUN, old)
-    assert start(results).wait(timeout=10) == 1
+    assert start(results).wait(timeout=120) == 1
     log = (results / "logs/score_task/a.b.log").read_text()
     assert "another run has begun since this job was started" in log
     assert "yes" not in log
@@ -99,7 +99,7 @@ def test_a_damaged_table_is_removed_and_one_that_is_not_ours_stays(
     for path, removed in ((results / "x.parquet", True), (tmp_path / "y.parquet", False)):
         path.write_bytes(b"PAR1 and no more")
         work = code.format(f"Path({str(path)!r}), MEDIA")
-        assert start(results, work=work).wait(timeout=10) == 1
+        assert start(results, work=work).wait(timeout=120) == 1
         log = (results / "logs/score_task/a.b.log").read_text()
         assert f"error: {path}: damaged" in log
         assert ("so it has been removed; run the same command again" in log) == removed
@@ -116,7 +116,7 @@ def test_a_damaged_table_is_removed_and_one_that_is_not_ours_stays(
 def test_the_machine_at_fault_is_told_without_a_traceback(
     results: Path, error: str, said: str
 ) -> None:
-    assert start(results, work=f"raise {error}").wait(timeout=10) == 1
+    assert start(results, work=f"raise {error}").wait(timeout=120) == 1
     log = (results / "logs/score_task/a.b.log").read_text()
     assert said in log
     assert "Traceback" not in log

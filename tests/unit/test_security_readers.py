@@ -157,7 +157,7 @@ def gapped(path: Path, gap_s: int) -> Path:
 def test_a_gap_of_hours_fills_neither_memory_nor_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """10 kB of sound that stand for twenty hours of silence, 2.3 GB as a wave."""
+    """10 kB of sound that stand for an hour of silence, 115 MB as a wave."""
     seen: list[int] = []
     inside = transcode._call
 
@@ -172,7 +172,7 @@ def test_a_gap_of_hours_fills_neither_memory_nor_disk(
 
     from concord.media.clip import process
 
-    row = process(_job(gapped(tmp_path / "gap.mkv", 20 * 3600), tmp_path))
+    row = process(_job(gapped(tmp_path / "gap.mkv", 3600), tmp_path))
     assert row["status"] == "ok"
     assert row["audio_duration_s"] < 400
     assert max(seen) < 11_000_000

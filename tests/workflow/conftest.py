@@ -63,13 +63,13 @@ class Workflow:
             yaml.safe_dump(self.config, allow_unicode=True, sort_keys=False), encoding="utf-8"
         )
 
-    def run(self, *arguments: str, ok: bool = True, limit_s: int = 600) -> str:
+    def run(self, *arguments: str, ok: bool = True, limit_s: int = 1800) -> str:
         """Run to the end and return everything printed; fails the test on another exit status."""
         done = self.attempt(*arguments, limit_s=limit_s)
         assert (done.returncode == 0) == ok, done.stdout[-6000:]
         return done.stdout
 
-    def attempt(self, *arguments: str, limit_s: int = 600) -> "subprocess.CompletedProcess[str]":
+    def attempt(self, *arguments: str, limit_s: int = 1800) -> "subprocess.CompletedProcess[str]":
         """Run to the end, whatever that is; `stdout` has everything printed."""
         return subprocess.run(
             self.command(*arguments),

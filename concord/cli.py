@@ -53,8 +53,10 @@ def check(config: ConfigFile = DEFAULT) -> None:
 
 @app.command()
 def init(
-    folders: Annotated[list[Path], typer.Argument(help="folders of clips, or manifests")],
-    prompts: Annotated[Path | None, typer.Option(help="JSON, JSONL, CSV or Parquet")] = None,
+    folders: Annotated[
+        list[str], typer.Argument(help="folders of clips, manifests, or s3://bucket/prefix")
+    ],
+    prompts: Annotated[str | None, typer.Option(help="JSON, JSONL, CSV or Parquet")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="replace the file")] = False,
 ) -> None:

@@ -22,6 +22,7 @@ from concord.models import catalogue
 from concord.models.base import COMPANIONS, MODALITIES, Modality, ModelSpec
 from concord.models.shard import Means, embed_companions, embed_media, embed_texts
 from concord.protocol import digest, protocol_id
+from concord.remote.urls import is_address
 from concord.scores.gather import (
     Embeddings,
     Indices,
@@ -293,6 +294,11 @@ def _check_files(given: Mapping[Modality, Sequence[Given]]) -> None:
         for item in items:
             if modality == "text" and not item.source.strip():
                 problems.append("--text: found an empty text, expected words")
+            elif modality != "text" and is_address(item.source):
+                problems.append(
+                    f"--{modality}: {item.source} is an address; this command reads local files: "
+                    "download it first, or let a collection of the workflow name it"
+                )
             elif modality != "text" and not Path(item.source).is_file():
                 kind = "is a folder" if Path(item.source).is_dir() else "does not exist"
                 problems.append(f"--{modality}: {item.source} {kind}; expected a file")

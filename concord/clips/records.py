@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from concord.errors import UserError, did_you_mean
 from concord.remote.urls import Place
-from concord.scratch import scratch_folder
 from concord.tables import REASONS
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -86,15 +85,13 @@ def _local(path: Place) -> Iterator[Path]:
     if isinstance(path, Path):
         yield path
         return
-    from concord.remote.fetch import UnusableError, fetch
+    from concord.remote.fetch import UnusableError, local_copy
 
-    with scratch_folder() as folder:
-        copy = folder / f"list{path.suffix.lower()}"
-        try:
-            fetch(path, copy)
-        except UnusableError as error:
-            raise UserError(f"{path}: {REASONS[error.reason]} ({error.detail})") from error
-        yield copy
+    try:
+        with local_copy(path) as copy:
+            yield copy
+    except UnusableError as error:
+        raise UserError(f"{path}: {REASONS[error.reason]} ({error.detail})") from error
 
 
 @contextmanager

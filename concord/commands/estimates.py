@@ -16,6 +16,7 @@ from concord.media.probe import OPEN_OPTIONS
 from concord.models.base import Modality, ModelSpec
 from concord.models.catalogue import architecture_file
 from concord.models.imagebind.config import HUGE, TRUNK_OF
+from concord.remote.fetch import UnusableError, local_copy
 
 MACHINE = "one core of an AMD EPYC server"
 MEDIA_S_PER_MEGAPIXEL = 0.005
@@ -163,11 +164,20 @@ def _transformer_gflop(layers: int, width: int, tokens: int) -> float:
 
 
 def _probe(path: str) -> tuple[float, float] | None:
-    """Duration in s and megapixels a second of a clip, by ffmpeg in a process of its own."""
+    """Duration in s and megapixels a second of a clip, which is fetched if it is an object."""
+    try:
+        with local_copy(path) as file:
+            return _probe_file(file)
+    except UnusableError:
+        return None
+
+
+def _probe_file(path: Path) -> tuple[float, float] | None:
+    """Duration in s and megapixels a second, by ffmpeg in a process of its own."""
     options = [word for key, value in OPEN_OPTIONS.items() for word in (f"-{key}", value)]
     try:
         done = subprocess.run(
-            [find_ffmpeg().path, "-hide_banner", *options, "-i", f"file:{Path(path).absolute()}"],
+            [find_ffmpeg().path, "-hide_banner", *options, "-i", f"file:{path.absolute()}"],
             capture_output=True,
             timeout=PROBE_TIMEOUT_S,
             check=False,
@@ -180,7 +190,7 @@ def _probe(path: str) -> tuple[float, float] | None:
         return None
     hours, minutes, rest = map(float, duration.groups())
     seconds = 3600 * hours + 60 * minutes + rest
-    if Path(path).stat().st_size < LEAST_BYTES_PER_S * seconds:
+    if path.stat().st_size < LEAST_BYTES_PER_S * seconds:
         return None
     picture = re.search(r"Video: .*?\b(\d{2,5})x(\d{2,5})\b", text)
     rate = re.search(r"([\d.]+) (?:fps|tbr)", text)

@@ -4,22 +4,29 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from concord.commands.terminal import say
 from concord.config_docs import config_yaml
 from concord.errors import UserError
 from concord.files import write_text
 from concord.load import check, load
+from concord.remote.urls import Place, Url, is_address, place
 
 
-def run(folders: Sequence[Path], prompts: Path | None, output: Path, force: bool) -> None:
+def run(given: Sequence[str], prompts: str | None, output: Path, force: bool) -> None:
     """Write a commented configuration and say what to do next.
 
-    Raises UserError for folders that are not there and for an output that is.
+    What is given are paths or addresses. Raises UserError for folders that are not there and for
+    an output that is.
     """
-    problems = [f"{path}: no such folder or manifest" for path in folders if not path.exists()]
-    if prompts and not prompts.is_file():
+    folders, problems = _places(given)
+    problems += [
+        f"{path}: no such folder or manifest"
+        for path in folders
+        if isinstance(path, Path) and not path.exists()
+    ]
+    if prompts and not is_address(prompts) and not Path(prompts).is_file():
         problems.append(f"{prompts}: no such file with prompts")
     if output.exists() and not force:
         problems.append(
@@ -36,17 +43,32 @@ def run(folders: Sequence[Path], prompts: Path | None, output: Path, force: bool
     _say_next(output)
 
 
-def collection_names(folders: Sequence[Path]) -> list[str]:
+def _places(given: Sequence[str]) -> tuple[list[Place], list[str]]:
+    """Paths and addresses, and what is wrong with addresses."""
+    places, problems = list[Place](), list[str]()
+    for text in given:
+        try:
+            places.append(place(text))
+        except ValueError as error:
+            problems.append(f"{text}: {str(error).removeprefix('Input ')}")
+    return places, problems
+
+
+def collection_names(folders: Sequence[Place]) -> list[str]:
     """A name for each folder: as much of the path's end as tells them apart, in plain letters."""
-    parts = [
-        folder.absolute().resolve().with_suffix("").parts[1:] or ("root",) for folder in folders
-    ]
+    parts = [_parts(folder) for folder in folders]
     names: list[str] = []
     for length in range(1, max(map(len, parts)) + 1):
         names = [_plain("-".join(part[-length:])) for part in parts]
         if len({name.lower() for name in names}) == len(names):
             return names
     return [f"{name[:56]}-{number}" for number, name in enumerate(names, start=1)]
+
+
+def _parts(folder: Place) -> tuple[str, ...]:
+    if isinstance(folder, Url):
+        return PurePosixPath(folder.bucket, folder.key).with_suffix("").parts
+    return folder.absolute().resolve().with_suffix("").parts[1:] or ("root",)
 
 
 def _plain(text: str) -> str:

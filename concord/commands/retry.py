@@ -23,7 +23,7 @@ from concord.models import catalogue
 from concord.resume import Row, finished_rows, forget
 from concord.tables import REASONS, Table
 
-TRANSIENT = ("timeout", "crashed", "memory_limit", "model_error")
+TRANSIENT = ("timeout", "crashed", "memory_limit", "model_error", "not_fetched")
 STAGES = ("media", "embeddings", "synchrony")
 _ASPECTS = ("", "video_", "audio_")
 

@@ -1,12 +1,14 @@
 """Fetching objects: whole, as they are on the server, and with the blame in the right place."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 from concord.errors import UserError
 from concord.remote.storage import ChangedError, GoneError, NotFetchedError, Stamp, storage
-from concord.remote.urls import Url, is_remote
+from concord.remote.urls import Url, is_remote, safe_suffix
+from concord.scratch import scratch_folder
 
 WITNESSES = 3
 """Objects that are tried before a server is said to give none."""
@@ -49,6 +51,18 @@ def fetch(path: str, target: Path) -> Stamp:
         raise UnusableError("not_fetched", f"{path}: {error}") from error
     _last.url = url
     return stamp
+
+
+@contextmanager
+def local_copy(path: str) -> Iterator[Path]:
+    """A file itself, or a copy of an object for the time of the block. Raises as fetch does."""
+    if not is_remote(path):
+        yield Path(path)
+        return
+    with scratch_folder() as folder:
+        copy = folder / f"object{safe_suffix(path)}"
+        fetch(path, copy)
+        yield copy
 
 
 def stamp_of(path: str) -> Stamp:

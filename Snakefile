@@ -34,6 +34,7 @@ rule all:
         rules.export_formats.output,
         rules.render_report.output,
         lambda w: [mark for c in CONFIG.collections for mark in LAYOUT.tree_marks(planned(c))],
+        lambda w: [mark for c in CONFIG.collections for mark in LAYOUT.repacked_marks(planned(c))],
         [] if CONFIG.media.keep_proxies else "<results>/media/.dropped",
         rules.publish_results.output if CONFIG.publish else [],
 

@@ -157,6 +157,11 @@ class Media(Section):
     skip_count: ClipCount = Field(
         0, ge=0, description="leave out the first clips of each collection, in order"
     )
+    container: Literal["files", "tar"] = Field(
+        "files",
+        description="how the proxies and waves of a shard are kept: each a file, or all in one "
+        "proxies.tar, for file systems that count files; results are the same",
+    )
     keep_proxies: bool = Field(
         True, description="false: proxies and waves are deleted when everything is scored"
     )

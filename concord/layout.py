@@ -10,6 +10,7 @@ from concord.blocks import Block, blocks
 from concord.clips import companions, shards, text_shards
 from concord.config import Config
 from concord.media.paths import unusual_by_shard
+from concord.media.store import is_in
 from concord.models.base import COMPANIONS, MODALITIES, Modality, ModelSpec
 from concord.report.versions import PROJECTIONS_VERSION
 from concord.scores.sources import ACROSS, Source, labelling, scopes
@@ -59,6 +60,15 @@ class Layout:
             return []
         folder = self.results / "tree" / collection
         return [folder / f".{shard}.done" for shard in self._shards(collection)]
+
+    def repacked_marks(self, collection: str) -> list[Path]:
+        """Marks that the shards whose proxies lie in another container than the wanted one lack."""
+        media = self.config.media
+        if not media.keep_proxies:
+            return []
+        folders = [path.parent for path in self.media(collection) if path.exists()]
+        moving = [folder for folder in folders if not is_in(folder, media.container)]
+        return [folder / f".repacked.{media.container}" for folder in moving]
 
     def unusual_names(self, collection: str, shard: str) -> dict[str, str]:
         """Paths in the tree of a shard's clips that share their usual one with another clip."""

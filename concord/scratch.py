@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from concord.errors import UserError
 
@@ -94,18 +95,19 @@ def move_file(file: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    copy_file(file, target)
+    with file.open("rb") as source:
+        copy_file(source, target)
     file.unlink()
 
 
-def copy_file(file: Path, target: Path) -> None:
-    """Copy a file whole or not at all: beside its place, as `.tmp-*`, and then renamed.
+def copy_file(source: BinaryIO, target: Path) -> None:
+    """Copy what is left of a file whole or not at all: as `.tmp-*` beside its place, then renamed.
 
     Raises OSError.
     """
     temporary = target.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
-        with file.open("rb") as source, temporary.open("xb") as copy:
+        with temporary.open("xb") as copy:
             shutil.copyfileobj(source, copy, 2**20)
             copy.flush()
             os.fsync(copy.fileno())

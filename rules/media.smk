@@ -1,8 +1,8 @@
 """Media: what a clip holds, its 224 px proxy and its 16 kHz wave.
 
-Needs: the plan file of a shard. Leaves: media.parquet, and video/ and audio/ beside it, which are
-not declared as outputs because Snakemake would delete what is still good. With media.layout: tree
-also <results>/tree/, and a mark there for each shard.
+Needs: the plan file of a shard. Leaves: media.parquet, and beside it video/ and audio/, or with
+media.container: tar proxies.tar, which are not declared as outputs because Snakemake would delete
+what is still good. With media.layout: tree also <results>/tree/, and a mark there for each shard.
 """
 
 from concord.media.protocol import media_protocol

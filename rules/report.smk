@@ -123,3 +123,27 @@ rule drop_proxies:
         runtime=lambda w, attempt: 60 * attempt,
     script:
         "../scripts/drop_proxies.py"
+
+
+rule repack_shard:
+    """Move one shard's proxies and waves into another container, once all has read them."""
+    input:
+        rules.export_formats.output,
+        rules.render_report.output,
+        lambda w: LAYOUT.tree_marks(planned(w.collection)),
+        media="<results>/media/{collection}/{shard}/media.parquet",
+    output:
+        mark="<results>/media/{collection}/{shard}/.repacked.{container}",
+    log:
+        "<results>/logs/repack_shard/{collection}.{shard}.{container}.log",
+    benchmark:
+        "<results>/benchmarks/repack_shard/{collection}.{shard}.{container}.tsv"
+    wildcard_constraints:
+        container="files|tar",
+    conda:
+        "../envs/media.yaml"
+    resources:
+        mem_mb=500,
+        runtime=60,
+    script:
+        "../scripts/repack_shard.py"

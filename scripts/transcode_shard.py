@@ -16,4 +16,5 @@ with job(snakemake):
         timeout_s=media.timeout_s,
         memory_mb=media.memory_mb,
         keep_proxies=media.keep_proxies,
+        container=media.container,
     )

@@ -8,6 +8,8 @@ from typing import Any
 
 import av
 
+from concord.files import fault
+from concord.media.file import MediaFile
 from concord.media.gate import gate
 from concord.media.measure import count_frames, measure_wave, share
 from concord.media.probe import Picture, Probe, Sound, probe
@@ -259,14 +261,11 @@ def _finish(job: Job, row: Row, source: Source) -> None:
 
 def _place(file: Path, job: Job, part: Part, name: str) -> Row:
     """Move a finished file to its place; returns what the row knows of it."""
-    known = measured(file, part) | {COLUMNS[part]: name}
+    known = measured(MediaFile(file), part) | {COLUMNS[part]: name}
     target = Path(job.folder, FOLDERS[part], name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         move_file(file, target)
     except OSError as error:
-        raise MachineError(
-            f"{target}: {error.strerror}; this is in the folder of results: make room there, and "
-            "see that it can be written"
-        ) from error
+        raise MachineError(fault(error, target)) from error
     return known

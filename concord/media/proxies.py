@@ -85,5 +85,6 @@ class Proxies:
         """
         place = self.shard / FOLDERS[part] / row[COLUMNS[part]]
         if place.is_file() and damage(again, row, part) is None:
-            with suppress(OSError):  # no room, or not allowed: the next job makes it again too
-                copy_file(again.path, place)
+            # Without room, or where it is not allowed, the next job makes it again too.
+            with suppress(OSError), again.open() as source:
+                copy_file(source, place)

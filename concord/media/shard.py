@@ -1,6 +1,5 @@
 """The media of one shard: only new and changed clips are processed, several at a time."""
 
-import shutil
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,18 @@ from concord.media.file import MediaFile
 from concord.media.gate import gate
 from concord.media.nearby import nearby
 from concord.media.protocol import row_keys
-from concord.media.store import COLUMNS, FOLDERS, Part, damage, find, measured
+from concord.media.store import (
+    COLUMNS,
+    FOLDERS,
+    Container,
+    Part,
+    arrange,
+    damage,
+    drop,
+    find,
+    measured,
+    tidy,
+)
 from concord.media.worker import Worker
 from concord.progress import Progress
 from concord.protocol import protocol_id
@@ -38,23 +48,23 @@ def process_shard(
     timeout_s: float,
     memory_mb: int,
     keep_proxies: bool = True,
+    container: Container = "files",
 ) -> None:
-    """Write the media table `output` of the clips in `plan`, and video/ and audio/ beside it.
+    """Write the media table `output` of the clips in `plan`, and proxies and waves beside it.
 
-    Clips whose row is there already are not opened again; with `keep_proxies` their files have to
-    be there too, of the size that the row says. Files of clips that left the plan are deleted.
+    Those lie in video/ and audio/, or in one tar. Clips whose row is there already are not opened
+    again; with `keep_proxies` their files have to be there too, of the size that the row says; what
+    goes into a new tar has to be whole. Files of clips that left the plan are deleted.
     Raises MachineError if the machine is at fault (a full disk), UserError without an ffmpeg.
     """
     clips = read_table(plan, PLAN).to_pylist()
     folder = output.parent
-    for name in ("video", "audio"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     with Resume(output, MEDIA) as resume, scratch_folder() as scratch:
         jobs = [_job(clip, folder, protocol, timeout_s, scratch) for clip in clips]
         done = {
             key: _with_sizes(folder, row)
             for key, row in resume.done.items()
-            if not keep_proxies or _has_files(folder, row)
+            if not keep_proxies or _has_files(folder, row, whole=container == "tar")
         }
         reused = {job.clip_id: row for job in jobs if (row := _reusable(job, done))}
         resume.done.update((row["key"], row) for row in reused.values())
@@ -68,13 +78,14 @@ def process_shard(
             _tell(row)
             made[row["clip_id"]] = row
         rows = [(reused | made)[job.clip_id] for job in jobs]
+        arrange(folder, rows, container)
         resume.finish(
             [row["key"] for row in rows],
             protocol=protocol,
             protocol_id=protocol_id(protocol),
             computed=_tools(resume),
         )
-        _delete_orphans(folder, rows)
+        tidy(folder, rows, container)
 
 
 def restore(
@@ -131,8 +142,17 @@ def restore(
 
 def drop_proxies(output: Path) -> None:
     """Delete the proxies and waves beside a media table; its rows stay finished."""
-    for name in ("video", "audio"):
-        shutil.rmtree(output.parent / name, ignore_errors=True)
+    drop(output.parent)
+
+
+def repack_shard(media: Path, container: Container) -> None:
+    """Move the proxies and waves beside a media table into another container.
+
+    The table, and so all that rests on it, stays as it is. Raises UserError if there is no room.
+    """
+    rows = read_table(media, MEDIA).to_pylist()
+    arrange(media.parent, rows, container)
+    tidy(media.parent, rows, container)
 
 
 def _job(
@@ -185,17 +205,17 @@ def _size(job: Job) -> int:
     return path.stat().st_size if not is_remote(job.path) and path.exists() else 0
 
 
-def _has_files(folder: Path, row: Row) -> bool:
+def _has_files(folder: Path, row: Row, whole: bool) -> bool:
     named: list[Part] = [part for part, column in COLUMNS.items() if row[column]]
-    return all(find(folder, row, part, whole=False) for part in named)
+    return all(find(folder, row, part, whole) for part in named)
 
 
 def _with_sizes(folder: Path, row: Row) -> Row:
     """The row with the sizes and digests of its files, which earlier versions did not note."""
     for part, column in COLUMNS.items():
-        path = folder / FOLDERS[part] / (row[column] or "")
-        if row[f"{column}_bytes"] is None and path.is_file():
-            row = row | measured(path, part)
+        file = find(folder, row, part) if row[f"{column}_bytes"] is None else None
+        if file:
+            row = row | measured(file, part)
     return row
 
 
@@ -251,11 +271,3 @@ def _run(jobs: list[Job], name: str, workers: int, memory_mb: int) -> Iterator[R
             for worker in started:
                 worker.close()
             executor.shutdown()
-
-
-def _delete_orphans(folder: Path, rows: list[Row]) -> None:
-    for kind, column in (("video", "proxy"), ("audio", "wave")):
-        wanted = {row[column] for row in rows}
-        for file in (folder / kind).iterdir():
-            if file.name not in wanted:
-                file.unlink()

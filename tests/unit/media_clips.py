@@ -10,6 +10,7 @@ from concord.config import Config
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.protocol import media_protocol
 from concord.media.shard import process_shard
+from concord.media.store import Container
 from concord.protocol import digest
 from concord.tables import MEDIA, PLAN, read_metadata, read_table, write_table
 
@@ -71,6 +72,7 @@ def run(
     timeout_s: float = 60,
     memory_mb: int = 2000,
     keep_proxies: bool = True,
+    container: Container = "files",
 ) -> dict[str, dict[str, Any]]:
     """Rows by clip_id after the stage ran on the clips; outputs lie in folder/shard."""
     write_plan(folder / "plan.parquet", clips, sounds)
@@ -83,6 +85,7 @@ def run(
         timeout_s=timeout_s,
         memory_mb=memory_mb,
         keep_proxies=keep_proxies,
+        container=container,
     )
     return {row["clip_id"]: row for row in read_table(output, MEDIA).to_pylist()}
 

@@ -23,7 +23,14 @@ def test_what_decides_a_result_changes_the_keys(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"workers": 3}, {"timeout_s": 3}, {"memory_mb": 900}, {"keep_proxies": False}]
+    "change",
+    [
+        {"workers": 3},
+        {"timeout_s": 3},
+        {"memory_mb": 900},
+        {"keep_proxies": False},
+        {"container": "tar"},
+    ],
 )
 def test_what_decides_no_result_changes_nothing(change: dict[str, Any]) -> None:
     assert protocol(**change) == protocol()

@@ -145,7 +145,7 @@ def test_a_full_disk_of_results_is_named(root: Path, small: Path, tmp_path: Path
     path = clip(tmp_path / "a.mp4")
     (small / "shard" / "video").mkdir(parents=True)
     (small / "filled").write_bytes(bytes(248 * 4096))
-    with pytest.raises(UserError, match=rf"{small}/shard/.*No space left.*folder of results"):
+    with pytest.raises(UserError, match=rf"{small}/shard/.*no room for it .No space left"):
         run(small, [path])
     assert not [*small.rglob(".tmp-*")]
     (small / "filled").unlink()

@@ -99,7 +99,7 @@ def _xlm_tokenizer() -> Any:
     return hf.XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)], model_max_length=77)
 
 
-def _roberta_tokenizer() -> Any:
+def roberta_tokenizer() -> Any:
     vocab, merges = _bpe(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     return hf.RobertaTokenizer(vocab=vocab, merges=merges, model_max_length=512)
 
@@ -202,7 +202,7 @@ def _make_xclip(folder: Path) -> None:
 
 
 def _make_clap(folder: Path, fused: bool = False) -> None:
-    tokenizer = _roberta_tokenizer()
+    tokenizer = roberta_tokenizer()
     sound = {
         "spec_size": 256,
         "num_mel_bins": 64,

@@ -44,18 +44,18 @@ def run(first: Path, second: Path, tolerance: float, most: int, as_json: bool) -
 
 def _print_inputs(inputs: Row, most: int) -> None:
     kinds = {
-        "only_a": "clips in A alone",
-        "only_b": "clips in B alone",
-        "changed": "clips whose file changed (size or time)",
-        "elsewhere": "clips of the same name in another place; whether they are the same files "
-        "cannot be told",
+        "only_a": "in A alone",
+        "only_b": "in B alone",
+        "changed": "with a file that changed (size or time)",
+        "elsewhere": "of the same name in another place, where it cannot be told whether it is "
+        "the same file",
     }
     if any(inputs.values()):
         _title("Inputs")
     for kind, words in kinds.items():
         _print_names(words, inputs[kind], most)
     prompts = inputs["prompts"]
-    _print_names("clips whose prompt changed", [_clip(row) for row in prompts], most)
+    _print_names("with a prompt that changed", [_clip(row) for row in prompts], most)
     for row in prompts[: min(most, 3)]:
         for kind in ("video_prompt", "audio_prompt"):
             if row[f"{kind}_a"] != row[f"{kind}_b"]:
@@ -65,7 +65,7 @@ def _print_inputs(inputs: Row, most: int) -> None:
 def _print_names(words: str, names: Sequence[str], most: int) -> None:
     if names:
         more = f", and {len(names) - most} more" if len(names) > most else ""
-        say(f"  {len(names)} {words}: {', '.join(names[:most])}{more}")
+        say(f"  {len(names)} clip{'s' * (len(names) > 1)} {words}: {', '.join(names[:most])}{more}")
 
 
 def _print_fields(title: str, rows: Sequence[Row], *names: str) -> None:

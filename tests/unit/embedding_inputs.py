@@ -87,17 +87,17 @@ def write_texts(path: Path, texts: list[str]) -> Path:
     return path
 
 
-def write_tiny_open_clip(folder: Path) -> Path:
-    """A random OpenCLIP in a hub's layout; returns its weight file."""
+def write_tiny_open_clip(folder: Path, **model: Any) -> Path:
+    """A random OpenCLIP in a hub's layout, `model` being parts of its own; returns its weights."""
     import open_clip
     import torch
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_cfg": TINY, "preprocess_cfg": PREPROCESSING}
+    config = {"model_cfg": TINY | model, "preprocess_cfg": PREPROCESSING}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(0)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "model.safetensors")
     return folder / "model.safetensors"

@@ -105,8 +105,8 @@ def test_inputs(made, other):
     assert inputs["changed"] == [f"faithful/{CLIP}"]
     assert inputs["elsewhere"] == ["faithful/sub/0007 -dash.mp4"]
     said = diff(made, other).output
-    assert f"1 clips whose file changed (size or time): faithful/{CLIP}" in said
-    assert f"1 clips whose prompt changed: faithful/{CLIP}" in said
+    assert f"1 clip with a file that changed (size or time): faithful/{CLIP}" in said
+    assert f"1 clip with a prompt that changed: faithful/{CLIP}" in said
     assert "-> 'a green ball'" in said
 
 

@@ -19,7 +19,7 @@ from concord.clips.records import Records, read_records, shown
 from concord.config import Collection
 from concord.errors import UserError
 from concord.models.base import Modality
-from concord.remote.urls import Place, Url, is_address, is_remote
+from concord.remote.urls import Place, Url, is_address, is_remote, names_object
 
 if TYPE_CHECKING:
     from concord.remote.storage import Stamp
@@ -192,16 +192,17 @@ class Cells:
         if not isinstance(value, str) or not value or "\0" in value:
             self._wrong(row, column, f"expected a path, found {value!r}")
             return None
-        if is_address(value):
+        own = self.manifest
+        if names_object(value) or (isinstance(own, Url) and is_address(value)):
             return self._address(row, column, value)
-        if not isinstance(self.manifest, Url):
+        if not isinstance(own, Url):
             return os.path.normpath(os.path.join(self.folder, value))  # noqa: PTH118
-        key = posixpath.normpath(posixpath.join(self.manifest.folder.key, value))
+        key = posixpath.normpath(posixpath.join(own.folder.key, value))
         if value.startswith("/") or key.startswith(".."):
             what = f"found {value!r} in a manifest that is an object"
             self._wrong(row, column, f"{what}, expected a path below its bucket, or an address")
             return None
-        return str(Url(f"{self.manifest.scheme}://{self.manifest.bucket}/{key}"))
+        return str(Url(f"{own.scheme}://{own.bucket}/{key}"))
 
     def _address(self, row: int, column: str, value: str) -> str | None:
         """An object that the user, and not the manifest alone, asks for."""

@@ -77,6 +77,12 @@ def is_address(text: str) -> bool:
     return _ADDRESS.match(text) is not None
 
 
+def names_object(text: str) -> bool:
+    """Whether a text is an address of one of the schemes that are known."""
+    found = _ADDRESS.match(text)
+    return found is not None and found[1].lower() in PLUGINS
+
+
 def is_remote(path: str | Path | None) -> bool:
     """Whether a path of a table is an address; local ones are absolute."""
     return isinstance(path, str) and not path.startswith("/") and is_address(path)

@@ -1,6 +1,8 @@
 """Objects come whole or not at all, and the blame is where it belongs."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from concord.errors import UserError
 from concord.remote import fetch as fetching
 from concord.remote.fetch import UnusableError, fetch
 from concord.remote.settings import use
-from concord.remote.storage import storage
+from concord.remote.storage import GoneError, storage
 from concord.remote.urls import Url, common_folder, is_remote
 
 CONTENT = bytes(range(256)) * 4000
@@ -165,3 +167,36 @@ def test_addresses_are_told_from_paths() -> None:
     assert not is_remote("/data/s3://bucket/a")
     assert common_folder(["s3://bucket/a/x", "s3://bucket/a/y"]) == "s3://bucket/a"
     assert common_folder(["/data/x", "/data/y"]) == "/data"
+
+
+def test_a_plugin_that_is_not_installed_is_named() -> None:
+    url = Url("gs://bucket/clips/a.mp4")
+    with pytest.raises(UserError, match="pip install snakemake-storage-plugin-gcs"):
+        storage(url)
+
+
+def test_any_plugin_that_lists_will_do(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concord.remote.plugin import PluginStorage
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    for key in ("clips/a.mp4", "clips/part/b.mp4", "clips2/c.mp4"):
+        bucket.put(key, b"content")
+    plain, folder = PluginStorage("s3"), Url(bucket.url("clips"))
+    found = dict(plain.list_folder(folder))
+    assert found.keys() == {"a.mp4", "part/b.mp4"}
+    assert plain.retrieve(Url(folder.below("a.mp4")), tmp_path / "a") == found["a.mp4"]
+    assert (tmp_path / "a").read_bytes() == b"content"
+    with pytest.raises(GoneError):
+        plain.stamp(Url(folder.below("none.mp4")))
+
+
+def test_nothing_of_storages_is_loaded_without_an_address() -> None:
+    code = (
+        "import sys, concord.clips, concord.load, concord.run, concord.media.shard, "
+        "concord.models.shard; print(*{m.split('.')[0] for m in sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"boto3", "snakemake_storage_plugin_s3"} & set(run.stdout.split())

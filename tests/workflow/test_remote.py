@@ -35,6 +35,8 @@ def test_clips_on_a_server_are_measured_as_local_ones(
     }
     assert published(bucket) == left_behind(remote)
     assert remote.jobs() == {}
+    refused = remote.run("-n", "--default-storage-provider", "s3", ok=False)
+    assert "--default-storage-provider: found s3, expected none" in refused
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
     found = [p for p in (remote.folder / "results").rglob("*") if p.is_file()]
     assert not [p for p in found if secret in p.read_bytes()]

@@ -1,6 +1,7 @@
 """Snakemake killed or interrupted in every stage: the same command goes on and leaves the same."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -16,10 +17,11 @@ STAGES = {
     "media": "media/own/*/.media.parquet.journal",
     "embedding": "logs/embed_media/*video*.log",
     "scores": "logs/score_task/*.log",
-    "aggregation": "logs/aggregate_tables.log",
+    "tables": "logs/aggregate_tables.log",
     "exports": "logs/export_formats.log",
     "report": "logs/render_report.log",
 }
+"""What appears below results/ when a stage is at work; the later ones are called as their rooms."""
 
 
 def clear_logs(folder: Path) -> None:
@@ -38,6 +40,7 @@ def test_killed_in_every_stage(site: Site, tmp_path: Path, orphans: bool) -> Non
     left: list[psutil.Process] = []
     for stage, pattern in STAGES.items():
         clear_logs(workflow.folder)
+        shutil.rmtree(workflow.folder / "results" / stage, ignore_errors=True)
         run = Running(workflow)
         if left:
             run.wait_for("logs/**/*.log", empty=True)

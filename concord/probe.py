@@ -6,6 +6,7 @@ each finished measurement is one line of JSON. It writes only below the folder o
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ def main(config_file: Path, request_file: Path) -> None:
     """Measure media clip by clip, then synchrony, then the models, the light ones first."""
     _tell("start", start_s=cpu_s())
     config, request = load(config_file), json.loads(request_file.read_text("utf-8"))
+    signal.alarm(request["limit_s"])  # should nobody be left to end this process
     folder = request_file.parent
     tables = _media(config, request, folder)
     if not tables:

@@ -8,6 +8,7 @@ PUBLISHED = CONFIG.publish.model_dump(mode="json") if CONFIG.publish else {}
 
 
 rule publish_results:
+    """Upload what changed; what was interrupted is repeated by the next run."""
     input:
         rules.aggregate_tables.output,
         rules.export_formats.output,
@@ -18,7 +19,6 @@ rule publish_results:
         "<results>/logs/publish_results.log",
     benchmark:
         "<results>/benchmarks/publish_results.tsv"
-    """Upload what changed; what was interrupted is repeated by the next run."""
     localrule: True
     conda:
         "../envs/report.yaml"

@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from concord.media.ffmpeg import find_ffmpeg
@@ -163,6 +164,7 @@ def _transformer_gflop(layers: int, width: int, tokens: int) -> float:
     return layers * (24 * width**2 * tokens + 4 * width * tokens**2) / 1e9
 
 
+@cache
 def _probe(path: str) -> tuple[float, float] | None:
     """Duration in s and megapixels a second of a clip, which is fetched if it is an object."""
     try:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def probe(
             "embeddings": [(spec.name, modality) for spec, modality in chosen],
             "workers": max(1, min(cores, os.cpu_count() or 1, config.media.workers)),
             "media_s": seconds * MEDIA_SHARE,
+            "limit_s": ceil(seconds) + 1,
         }
         file = folder / "request.json"
         file.write_text(json.dumps(request), encoding="utf-8")

@@ -1,7 +1,7 @@
 """What a run will take: constants, scaled by what the probe measured, and what it then cost."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -57,6 +57,19 @@ def scaled(cost: Cost, probe: Probe, seen: Measured | None, unit: Cost | None) -
         size=cost.size * seen.size / unit.size if seen.size and unit.size else cost.size,
         memory_mb=seen.memory_mb,
         probed=True,
+    )
+
+
+def together(parts: Collection[Measured]) -> Measured | None:
+    """What was measured of several collections, for one that time did not suffice for."""
+    if not parts:
+        return None
+    return Measured(
+        start_s=max(part.start_s for part in parts),
+        work_s=sum(part.work_s for part in parts),
+        size=sum(part.size for part in parts),
+        memory_mb=max(part.memory_mb or 0.0 for part in parts) or None,
+        paths=[path for part in parts for path in part.paths],
     )
 
 

@@ -24,7 +24,16 @@ from concord.commands.estimates import (
     media_cost,
     synchrony_cost,
 )
-from concord.commands.forecast import Forecast, Spent, forecasts, keep, sampled, scaled, spent
+from concord.commands.forecast import (
+    Forecast,
+    Spent,
+    forecasts,
+    keep,
+    sampled,
+    scaled,
+    spent,
+    together,
+)
 from concord.commands.probing import Measured, Probe, probe
 from concord.commands.terminal import print_table, say
 from concord.config import Config
@@ -85,7 +94,10 @@ def _wanted(config: Config, stages: Sequence[Cost]) -> list[tuple[ModelSpec, Mod
 
 def _scaled(config: Config, cost: Cost, seen: Probe) -> Cost:
     """What a stage costs, with what the probe says of it."""
-    found = seen.media.get(cost.collection or "") or seen.stages.get(cost.stage)
+    if cost.stage == "media":
+        found = seen.media.get(cost.collection or "") or together(seen.media.values())
+    else:
+        found = seen.stages.get(cost.stage)
     return scaled(cost, seen, found, _by_constants(config, cost.stage, found) if found else None)
 
 

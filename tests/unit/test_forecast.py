@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from concord.cli import app
 from concord.commands.estimates import Cost
-from concord.commands.forecast import forecasts, keep, kept, scaled
+from concord.commands.forecast import forecasts, keep, kept, scaled, together
 from concord.commands.probing import Measured, Probe
 from concord.cost_table import COST
 from concord.media.ffmpeg import find_ffmpeg
@@ -76,6 +76,12 @@ def test_a_stage_is_scaled_by_what_was_measured() -> None:
     assert found.core_hours == pytest.approx(212 / 3600)
     unseen = scaled(cost, probe, None, None)
     assert (unseen.work_s, unseen.start_s, unseen.probed) == (100.0, 1.0, False)
+
+
+def test_a_collection_out_of_time_is_taken_to_be_like_the_others() -> None:
+    parts = [Measured(0.5, 2.0, paths=["a"]), Measured(0.5, 4.0, paths=["b"], memory_mb=9.0)]
+    assert together(parts) == Measured(0.5, 6.0, paths=["a", "b"], memory_mb=9.0)
+    assert together([]) is None
 
 
 def test_more_cores_and_gpus_take_less_time() -> None:

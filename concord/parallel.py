@@ -1,10 +1,12 @@
 """A pool of processes that may crash or hang: results in order, in bounded memory."""
 
+import math
 import multiprocessing
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TimeLimit
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -40,15 +42,17 @@ def parallel_map(
     ahead: int,
     timeout_s: float,
     prepare: Callable[[], None] | None = None,
+    ahead_bytes: float = math.inf,
 ) -> Iterator[Iterator[Result | Failure]]:
     """Results of `work` for every item, in order, from processes that start at once.
 
     Each process calls `prepare` first. At most `ahead` items are worked on or waiting at a time,
-    which bounds the memory. Whatever happens to one item is that item's Failure: a ValueError whose
-    first argument is a word of REASONS, a MemoryError (`memory_limit`), any other exception
-    (`unreadable`), a process that died of it twice (`crashed`), `timeout_s` seconds (`timeout`).
-    What is no fault of an item is raised: a UserError of `work`, a full disk, and where processes
-    do not start or cannot load what they need.
+    which bounds the memory, and of large results (by their `nbytes`) no more than `ahead_bytes`
+    hold, but one for each process. Whatever happens to one item is that item's Failure: a
+    ValueError whose first argument is a word of REASONS, a MemoryError (`memory_limit`), any other
+    exception (`unreadable`), a process that died of it twice (`crashed`), `timeout_s` seconds
+    (`timeout`). What is no fault of an item is raised: a UserError of `work`, a full disk, and where
+    processes do not start or cannot load what they need.
     """
     waiting = iter(items)
     first = list(islice(waiting, ahead))
@@ -70,13 +74,16 @@ def parallel_map(
         pending = deque(zip(first, schedule(first), strict=True))
 
         def results() -> Iterator[Result | Failure]:
+            largest = 1
             while pending:
                 item, future = pending.popleft()
                 result = _result(future)
                 if isinstance(result, Failure) and result.reason == "crashed":
                     # Something else may have killed the process, so the item is tried once more.
                     result = _result(next(schedule([item])))
-                for following in islice(waiting, 1):
+                largest = max(largest, getattr(result, "nbytes", 0))
+                room = max(workers, min(ahead, ahead_bytes // largest)) - len(pending)
+                for following in islice(waiting, max(0, int(room))):
                     pending.append((following, next(schedule([following]))))
                 yield result
 
@@ -85,6 +92,29 @@ def parallel_map(
         finally:
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
+
+
+class Behind:
+    """Does one thing at a time in a thread, while the caller goes on with the next.
+
+    What it raises is raised by the next call, or at the end.
+    """
+
+    def __enter__(self) -> "Behind":
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._thread.shutdown()
+        if error is None and self._last:
+            self._last.result()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Start the work, once the last is done."""
+        if self._last:
+            self._last.result()
+        self._last = self._thread.submit(work)
 
 
 def _result(future: ProcessFuture[Result]) -> Result | Failure:

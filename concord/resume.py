@@ -74,10 +74,17 @@ class Resume:
         self._added += len(rows)
 
     def finish(self, keys: Iterable[str], **metadata: Any) -> None:
-        """Write the table with the rows of `keys`, in that order, and drop all others."""
+        """Write the table with the rows of `keys`, in that order, and drop all others.
+
+        `run` among the metadata is completed by the numbers of processed and reused rows.
+        """
         rows = [self.done[key] for key in keys]
-        run = {"processed": self._added, "reused": len(rows) - self._added}
-        write_table(self.output, self.table, rows, run=run, **metadata)
+        metadata["run"] = {
+            "processed": self._added,
+            "reused": len(rows) - self._added,
+            **metadata.get("run", {}),
+        }
+        write_table(self.output, self.table, rows, **metadata)
         _link(self.output, self.previous)
         self.journal.unlink()
 

@@ -31,7 +31,8 @@ from concord.models.sources import (
     prepare,
     text_task,
 )
-from concord.parallel import Failure, parallel_map
+from concord.models.timing import Timing
+from concord.parallel import Behind, Failure, parallel_map
 from concord.progress import Progress
 from concord.protocol import protocol_id
 from concord.resume import Resume, Row, rows_beside
@@ -55,6 +56,9 @@ PACKAGES = (
     "transformers",
 )
 
+
+AHEAD_BYTES = 2**29
+"""What decoders may have ready beside the batch that is computed; `memory_mb` of models has it."""
 
 Read = Callable[[Any], np.ndarray]
 """Makes of a task's source what the family's embedder takes for one clip."""
@@ -168,6 +172,7 @@ class _Job:
         self.keys: list[str] = []
         self.computed: list[dict[str, Any]] = []
         self.succeeded = False
+        self.timing = Timing()
 
     def reader(self) -> Reader:
         """The family's reader, for which it may have to ask a hub."""
@@ -194,6 +199,7 @@ class _Job:
                         files.sources,
                         workers=means.workers,
                         ahead=min(2 * means.batch_size, files.most) + means.workers,
+                        ahead_bytes=AHEAD_BYTES,
                         timeout_s=limits.original_s if foreign else limits.proxy_s,
                         prepare=partial(prepare, files.read, memory_mb),
                     ) as views,
@@ -244,23 +250,24 @@ class _Job:
         name, size = self.spec.name, self.means.batch_size
         if fetch := getattr(self.family, "fetch", None):
             fetch(self.spec)
-        with lease(self.means.device, f"models.{name}.device") as device:
+        with lease(self.means.device, f"models.{name}.device") as device, Behind() as writer:
             embedder = self.family.load(self.spec, device)
             computing = self._computing(embedder, device)
             proven = self.succeeded and computing in self.computed
             batches = Batches(embedder, name, self.modality, size, proven=proven)
             progress = Progress(f"{name} {self.modality}", len(tasks))
             pairs, held = zip(tasks, inputs, strict=True), list[Row]()
-            while chunk := list(islice(pairs, size)):
+            self.timing.ready()
+            while chunk := self._next(pairs, size):
                 held += self._rows(batches, chunk)
                 if batches.works:
                     self._remember(computing)
                 if not batches.undecided:
-                    resume.add(*held)
-                    held.clear()
+                    writer.do(partial(resume.add, *held))
+                    held = []
                 progress.step(len(chunk))
             batches.conclude()
-            resume.add(*held)
+            writer.do(partial(resume.add, *held))
 
     def finish(self, resume: Resume) -> None:
         """Write the table: the rows in order, with the protocol and what computed them."""
@@ -272,13 +279,20 @@ class _Job:
             modality=self.modality,
             dim=self.spec.dim,
             computed=self.computed,
+            run=self.timing.note(),
         )
+
+    def _next(self, pairs: Iterator[tuple[Task, Any]], size: int) -> list[tuple[Task, Any]]:
+        """The next batch of tasks with their inputs; empty at the end."""
+        with self.timing.of("waited_s"):
+            return list(islice(pairs, size))
 
     def _rows(self, batches: Batches, chunk: list[tuple[Task, Any]]) -> list[Row]:
         """Rows of a batch of tasks with their inputs; inputs that failed keep their reason."""
         usable = [given for _, given in chunk if not isinstance(given, Failure)]
         notes = iter(_notes(batches.embedder, self.modality, usable))
-        results = iter(batches.embed(usable))
+        with self.timing.of("computed_s"):
+            results = iter(batches.embed(usable))
         rows: list[Row] = []
         for task, given in chunk:
             if isinstance(given, Failure):

@@ -165,7 +165,12 @@ class Media(Section):
     keep_proxies: bool = Field(
         True, description="false: proxies and waves are deleted when everything is scored"
     )
-    workers: Processes = Field(8, ge=1, description="clips at a time in one job")
+    workers: Processes = Field(
+        8,
+        ge=1,
+        description="clips at a time in one job, each with one ffmpeg; unless it is set, more "
+        "where there are too few jobs for the cores of the machine",
+    )
     timeout_s: Seconds = Field(120, gt=0, description="time limit for one clip")
     memory_mb: Megabytes = Field(
         1500,

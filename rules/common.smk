@@ -16,7 +16,7 @@ from concord.layout import Layout
 from concord.load import load, read_yaml
 from concord.models import catalogue
 from concord.notes import unmeasured
-from concord.resources import ModelResources
+from concord.resources import JobResources
 from concord.sweep import sweep
 
 PLANNED = set()
@@ -37,7 +37,7 @@ or_stop(run.prepare_jobs, workflow, CONFIG.remote)
 SPECS = {name: or_stop(catalogue.spec, CONFIG, name) for name in CONFIG.models}
 LAYOUT = Layout(CONFIG, SPECS)
 GPUS = run.count_gpus()
-RESOURCES = ModelResources(CONFIG, SPECS, LAYOUT, run.cores(workflow), GPUS)
+RESOURCES = JobResources(CONFIG, SPECS, LAYOUT, run.cores(workflow), GPUS)
 
 
 pathvars:

@@ -20,10 +20,11 @@ rule transcode_shard:
         "<results>/benchmarks/transcode_shard/{collection}.{shard}.tsv"
     conda:
         "../envs/media.yaml"
-    threads: CONFIG.media.workers
+    threads: lambda w: RESOURCES.media_threads()
     resources:
         mem_mb=lambda w, threads, attempt: (500 + threads * CONFIG.media.memory_mb // 5) * attempt,
-        runtime=lambda w, attempt: 240 * attempt,
+        runtime=lambda w, threads, attempt: attempt
+        * RESOURCES.media_minutes(w.collection, w.shard, threads),
     params:
         protocol=lambda w: media_protocol(CONFIG, w.collection),
     script:
@@ -42,10 +43,11 @@ rule write_tree:
         "<results>/benchmarks/write_tree/{collection}.{shard}.tsv"
     conda:
         "../envs/media.yaml"
-    threads: CONFIG.media.workers
+    threads: lambda w: RESOURCES.media_threads()
     resources:
         mem_mb=lambda w, threads, attempt: (500 + threads * CONFIG.media.memory_mb // 5) * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        runtime=lambda w, threads, attempt: attempt
+        * RESOURCES.media_minutes(w.collection, w.shard, threads),
     params:
         unusual=lambda w: LAYOUT.unusual_names(w.collection, w.shard),
     script:

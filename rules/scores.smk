@@ -24,10 +24,11 @@ rule measure_synchrony:
         "<results>/benchmarks/measure_synchrony/{collection}.{shard}.tsv"
     conda:
         "../envs/media.yaml"
-    threads: CONFIG.media.workers
+    threads: lambda w: RESOURCES.media_threads()
     resources:
         mem_mb=lambda w, threads, attempt: (500 + 300 * threads) * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        runtime=lambda w, threads, attempt: attempt
+        * RESOURCES.media_minutes(w.collection, w.shard, threads),
     params:
         protocol=synchrony_protocol(),
     script:

@@ -15,7 +15,7 @@ from concord.models.base import ModelSpec
 from concord.models.catalogue import spec
 from concord.models.shard import embed_texts
 from concord.models.sources import ProxyReader
-from concord.resources import ModelResources
+from concord.resources import JobResources
 from concord.tables import EMBEDDINGS, read_metadata, read_table
 
 
@@ -166,8 +166,8 @@ def test_what_a_job_asks_for_follows_from_its_clips(tmp_path: Path) -> None:
     config, layout = planned(tmp_path, count=5, clips={"shard_size": 1, "block_size": 4})
     specs = layout.specs
 
-    def asked(cores: int | None, gpus: int, block: str = "0000-0003") -> ModelResources:
-        return ModelResources(config, specs, layout, cores, gpus)
+    def asked(cores: int | None, gpus: int, block: str = "0000-0003") -> JobResources:
+        return JobResources(config, specs, layout, cores, gpus)
 
     local, cluster, gpu = asked(16, 0), asked(None, 0), asked(16, 1)
     assert (local.threads("mini"), cluster.threads("mini"), gpu.threads("mini")) == (16, 4, 4)
@@ -190,3 +190,29 @@ def planned(folder: Path, count: int, **options):
     config = load(given | {"models": ["mini"], "tasks": ["av_consistency"], **options})
     planning.plan(config)
     return config, Layout(config, {"mini": spec(config, "mini")})
+
+
+def test_media_jobs_use_the_cores_there_are(tmp_path: Path) -> None:
+    _, layout = planned(tmp_path, count=3, clips={"shard_size": 1})
+
+    def threads(cores: int | None, **media: int) -> int:
+        config = layout.config.model_copy(update={"media": type(layout.config.media)(**media)})
+        return JobResources(config, layout.specs, layout, cores, 0).media_threads()
+
+    assert [threads(cores) for cores in (4, 16, 96, None)] == [8, 8, 32, 8]
+    assert threads(96, workers=2) == 2, "as the user says"
+    resources = JobResources(layout.config, layout.specs, layout, 16, 0)
+    layout._rows = lambda path: 1000
+    assert resources.media_minutes("c", "0000", 1) > resources.media_minutes("c", "0000", 8) > 15
+
+
+def test_a_job_tells_where_its_time_went(fake, tmp_path):
+    output = tmp_path / "0000.parquet"
+    run(shards(tmp_path, "1 2 3"), output)
+    note = read_metadata(output)["run"]
+    assert (note["processed"], note["reused"]) == (3, 0)
+    assert note["start_s"] > 0
+    assert 0 <= note["computed_s"] < note["waited_s"] < 60, "two decoders had to be started"
+    output.unlink()
+    run(shards(tmp_path, "1 2 3"), output)
+    assert read_metadata(output)["run"] == {"processed": 0, "reused": 3}, "no model was needed"

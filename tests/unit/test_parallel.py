@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from concord.errors import UserError
-from concord.parallel import Failure, parallel_map
+from concord.parallel import Behind, Failure, parallel_map
 
 
 def misbehave(item):
@@ -168,3 +171,45 @@ def test_the_callers_script_is_not_run_again_and_workers_end_with_it(tmp_path):
         time.sleep(0.2)
         alive = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
     assert not alive
+
+
+def grown(megabytes):
+    return np.zeros(megabytes * 2**20, np.uint8)
+
+
+def test_large_results_do_not_pile_up():
+    """What is ahead of a slow reader is bounded in bytes, but each process has work."""
+    taken = []
+
+    def items():
+        for _ in range(40):
+            taken.append(1)
+            yield 4
+
+    options = {"workers": 2, "ahead": 30, "timeout_s": 30, "ahead_bytes": 20 * 2**20}
+    with parallel_map(grown, items(), **options) as found:
+        for count, _ in enumerate(islice(found, 32), 1):
+            assert len(taken) <= max(30, count + 5)
+        assert len(list(found)) == 8
+
+
+def test_work_behind_is_done_in_order_and_its_errors_are_raised():
+    done = []
+    with Behind() as behind:
+        for i in range(20):
+            behind.do(partial(done.append, i))
+    assert done == list(range(20))
+    for works in ([fails], [fails, partial(done.append, 20)]):
+        with pytest.raises(OSError, match="disk full"):
+            all_behind(works)
+    assert done == list(range(20))
+
+
+def all_behind(works):
+    with Behind() as behind:
+        for work in works:
+            behind.do(work)
+
+
+def fails():
+    raise OSError("disk full")

@@ -51,8 +51,8 @@ def parallel_map(
     hold, but one for each process. Whatever happens to one item is that item's Failure: a
     ValueError whose first argument is a word of REASONS, a MemoryError (`memory_limit`), any other
     exception (`unreadable`), a process that died of it twice (`crashed`), `timeout_s` seconds
-    (`timeout`). What is no fault of an item is raised: a UserError of `work`, a full disk, and where
-    processes do not start or cannot load what they need.
+    (`timeout`). What is no fault of an item is raised: a UserError of `work`, a full disk, and
+    where processes do not start or cannot load what they need.
     """
     waiting = iter(items)
     first = list(islice(waiting, ahead))

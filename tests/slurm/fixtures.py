@@ -155,11 +155,13 @@ def _assert_same(name: str, one: pa.Table, other: pa.Table) -> None:
     for a, b in zip(*rows, strict=True):
         assert {k: a[k] for k in keys} == {k: b[k] for k in keys}, name
         for number in numbers:
-            assert a[number] == pytest.approx(b[number], rel=0, abs=TOLERANCE, nan_ok=True), (
-                name,
-                number,
-                a,
-            )
+            assert _is_same(a[number], b[number]), (name, number, a, b[number])
+
+
+def _is_same(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one == pytest.approx(other, rel=0, abs=TOLERANCE, nan_ok=True)
 
 
 def leftovers(run: Workflow) -> list[str]:

@@ -17,7 +17,7 @@ def test_the_documented_command_runs_on_the_cluster(
     on_slurm: Callable[..., ClusterRun], slurm: PrivateSlurm
 ) -> None:
     """`snakemake --profile profiles/slurm` in a checkout, with the executor's own poll."""
-    run = on_slurm(clips=1)
+    run = on_slurm(clips=1, name="an odd d'ir é")
     run.write_config()
     for name in ("Snakefile", "rules", "scripts", "concord", "profiles", "envs"):
         (run.folder / name).symlink_to(ROOT / name)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import traceback
 
 _FILE, _FOLDER = os.environ.get("CONCORD_WITNESS"), os.environ.get("CONCORD_WITNESSED")
 
@@ -28,6 +29,11 @@ def _note(event, **more):
     os.close(handle)
 
 
+def _stack():
+    """Where in the code it was: the innermost ten places."""
+    return [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_stack()[-12:-2]]
+
+
 def _hear(event, arguments):
     if (
         event in ("os.scandir", "os.listdir")
@@ -36,7 +42,7 @@ def _hear(event, arguments):
     ):
         path = os.path.realpath(os.fsdecode(arguments[0]))
         if path == _FOLDER or path.startswith(_FOLDER + os.sep):
-            _note("walk", path=path)
+            _note("walk", path=path, stack=_stack())
 
 
 if _FILE and _FOLDER:

@@ -84,8 +84,12 @@ def prepare_jobs(workflow: Any, remote: Remote) -> None:
     use(remote)
     if not sys.executable.startswith("'"):
         sys.executable = shlex.quote(sys.executable)
+    # Snakemake looks for plugins in all of Python's path and lists the folders beside each module,
+    # those of the clips too, in every job of a cluster: so the working folder is kept out of it,
+    # and this package is in it only where scripts are started.
+    os.environ["PYTHONSAFEPATH"] = "1"
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if PACKAGE_ROOT not in paths:
+    if workflow.nodes is None and PACKAGE_ROOT not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_ROOT, *paths]))
 
 

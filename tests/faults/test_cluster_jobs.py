@@ -1,6 +1,5 @@
 """Jobs on the cluster die in every way; the run goes on, or the same command ends it."""
 
-import os
 import signal
 import subprocess
 import time
@@ -47,7 +46,7 @@ def test_a_job_over_its_time_and_one_over_its_memory(on_slurm: Callable[..., Clu
         "embed_texts:mem_mb=120 if attempt == 1 else 4000",
     )
     job = run.job_of("transcode_shard")
-    stop_processes(run, job)
+    run.freeze(job)
     ends_well(run, process)
     printed = run.printed()
     assert f"SLURM-job '{job}' failed, SLURM status is: 'TIMEOUT'" in printed
@@ -69,17 +68,3 @@ def test_the_controller_is_away_while_jobs_run(
     slurm.start_controller()
     ends_well(run, process)
     assert f"SLURM-job '{job}' failed" not in run.printed()
-
-
-def stop_processes(run: ClusterRun, job: str, seconds: float = 60) -> None:
-    """Freeze what a job started, once its script is at work."""
-    assert run.slurm is not None
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pids = run.slurm.processes_of(job)
-        if any("/.snakemake/scripts/" in command for command in pids.values()):
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"job {job} did not start its script\n{run.printed()[-4000:]}")

@@ -53,7 +53,7 @@ def test_killed_while_the_cluster_does_not_answer(
 ) -> None:
     run = on_slurm()
     process = run.start()
-    run.job_of("transcode_shard")
+    run.freeze(run.job_of("transcode_shard"))
     process.kill()
     process.wait()
     slurm.stop("slurmctld", signal.SIGKILL)

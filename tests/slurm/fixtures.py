@@ -4,6 +4,7 @@ For test modules, here and in tests/faults: `pytest_plugins = ["tests.slurm.fixt
 """
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,14 @@ from tests.workflow.conftest import ROOT, Workflow, make_clip
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 1e-6
+WORDS = [
+    ("blue", "square", "deep", "drum"),
+    ("purple", "triangle", "low", "bell"),
+    ("red", "cross", "middle", "buzzer"),
+    ("green", "star", "high", "whistle"),
+]
+"""Of prompts that `mini` can tell apart: vectors that are nearly the same count as the same or not
+by their last bit."""
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +49,7 @@ def slurm() -> Iterator[PrivateSlurm]:
 def healthy(slurm: PrivateSlurm) -> Iterator[None]:
     """Leaves the cluster without jobs and with all its nodes, whatever the test did to it."""
     yield
-    slurm.up(clean=True)
+    slurm.renew()
 
 
 @dataclass
@@ -95,6 +104,19 @@ class ClusterRun(Workflow):
             time.sleep(0.2)
         raise AssertionError(f"no job of {rule} came to be {state}\n{self.printed()[-4000:]}")
 
+    def freeze(self, job: str, seconds: float = 120) -> None:
+        """Stop all that a job started, as if it hung, once its script is at work."""
+        assert self.slurm is not None
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pids = self.slurm.processes_of(job)
+            if any("/.snakemake/scripts/" in command for command in pids.values()):
+                for pid in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"job {job} did not start its script\n{self.printed()[-4000:]}")
+
 
 @pytest.fixture
 def on_slurm(slurm: PrivateSlurm, tmp_path: Path) -> Callable[..., ClusterRun]:
@@ -117,7 +139,15 @@ def on_slurm(slurm: PrivateSlurm, tmp_path: Path) -> Callable[..., ClusterRun]:
             },
             slurm=slurm,
         )
-        run.write_prompts(range(1, clips + 1))
+        prompts = [
+            {
+                "index": i,
+                "video_prompt": f"a {colour} {shape} on a black ground",
+                "audio_prompt": f"a {pitch} {timbre}",
+            }
+            for i, (colour, shape, pitch, timbre) in enumerate(WORDS[:clips], start=1)
+        ]
+        (folder / "prompts.json").write_text(json.dumps(prompts))
         return run
 
     return make

@@ -70,8 +70,8 @@ SlurmdTimeout=10
 Waittime=0
 OverTimeLimit=0
 {nodes}
-PartitionName=cpu Nodes={all_nodes} Default=YES MaxTime=600 DefaultTime=10 State=UP
-PartitionName=gpu Nodes={gpu_nodes} MaxTime=600 DefaultTime=10 State=UP
+PartitionName=cpu Nodes={all_nodes} Default=YES MaxTime=INFINITE DefaultTime=10 State=UP
+PartitionName=gpu Nodes={gpu_nodes} MaxTime=INFINITE DefaultTime=10 State=UP
 """
 
 
@@ -114,8 +114,8 @@ class PrivateSlurm:
         path = os.pathsep.join([str(self.folder / "bin"), os.environ.get("PATH", "")])
         return {"SLURM_CONF": str(self.configuration), "PATH": path}
 
-    def up(self, *, clean: bool = False) -> None:
-        """Start what is not running and wait until all nodes are idle; `clean` cancels jobs."""
+    def up(self) -> None:
+        """Start what is not running and wait until all nodes are idle."""
         for name in ("log", "state", "bin", "dev", "pids", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not self.configuration.exists():
@@ -124,15 +124,19 @@ class PrivateSlurm:
         self.start_controller()
         for node in NODES:
             self.start_node(node)
-        if clean:
-            self.wait(self.answers, "the controller answers", 30)
-            self._cancel_all()
         self.wait(self._is_idle, "the nodes are idle", 60)
+
+    def renew(self) -> None:
+        """Stop and start everything, without jobs and without what was known of nodes."""
+        self.down()
+        for name in ("state", "spool"):
+            shutil.rmtree(self.folder / name)
+        self.up()
 
     def down(self) -> None:
         """Cancel the jobs and stop every process of this cluster."""
         if self._pid("slurmctld"):
-            self._cancel_all()
+            self.client("scancel", "--full", f"--user={getpass.getuser()}", check=False)
             with suppress(SlurmError, subprocess.TimeoutExpired):  # what is left is ended below
                 self.wait(lambda: not self.jobs(), "jobs are gone", 10)
         for name in ("slurmctld", *(f"slurmd-{node}" for node in NODES), "munged"):
@@ -296,9 +300,6 @@ class PrivateSlurm:
             self.daemons[name].poll()
         pid = int(file.read_text())
         return pid if any(str(self.folder) in word for word in _words(pid, "cmdline")) else None
-
-    def _cancel_all(self) -> None:
-        self.client("scancel", "--full", f"--user={getpass.getuser()}", check=False)
 
     def answers(self) -> bool:
         return bool(self.client("sinfo", "--noheader", check=False))

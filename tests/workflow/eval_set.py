@@ -23,7 +23,7 @@ def lay_out(folder: Path, shared: Path) -> dict[str, Any]:
         "collections": {name: f"eval/{name}" for name in COLLECTIONS},
         "prompts": "eval/prompts.json",
         "models": {
-            "mini": {},
-            "random": {"entry": "imagebind", "checkpoint": "random.pth"},
+            "mini": {"workers": 2},
+            "random": {"entry": "imagebind", "checkpoint": "random.pth", "workers": 2},
         },
     }

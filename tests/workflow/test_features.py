@@ -29,7 +29,7 @@ def features(tmp_path: Path) -> Workflow:
         tmp_path,
         {
             "collections": {"own": {"path": "clips", "label": "parent"}},
-            "models": ["mini"],
+            "models": {"mini": {"workers": 2}},
             "tasks": ["features"],
             "probes": {"classifiers": ["logistic"], "folds": 2},
             "report": {"projections": []},
@@ -165,7 +165,7 @@ def test_sounds_of_ten_kinds_are_probed(tmp_path: Path, shared: Path) -> None:
         tmp_path,
         {
             "collections": {"esc10": collection},
-            "models": {"mini": {}, "random": {**random, "device": "cpu"}},
+            "models": {"mini": {"workers": 2}, "random": {**random, "device": "cpu", "workers": 2}},
             "tasks": ["features"],
             "probes": {"classifiers": ["logistic"], "folds": 2, "split": "grouped"},
         },

@@ -143,7 +143,7 @@ rule repack_shard:
     conda:
         "../envs/media.yaml"
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
     script:
         "../scripts/repack_shard.py"

@@ -1,7 +1,6 @@
 """`concord parity imagebind`: our ImageBind and its authors' package on the same clips."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from concord.commands.terminal import print_table, say
 from concord.errors import UserError, shortened
 from concord.models.base import Modality, ModelSpec
 from concord.once import Embedded, Given, Once, configured, faults, specs
+from concord.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from concord.models.imagebind.parity import Difference
@@ -54,13 +54,13 @@ def run(
     if not others.get("text"):
         given += [Given("text", text) for text in TEXTS]
     network_module(_PACKAGE)  # before anything is embedded for nothing
-    with tempfile.TemporaryDirectory(prefix="concord-") as folder:
+    with scratch_folder() as folder:
         if random:
-            keys = {**keys, "checkpoint": str(_random_weights(Path(folder)))}
+            keys = {**keys, "checkpoint": str(_random_weights(folder))}
         models = {name: {"precision": "fp32"} | dict(keys) for name in ("imagebind", _PACKAGE)}
-        config = configured(models, Path(folder))
+        config = configured(models, folder)
         ours, theirs = specs(config, given)
-        once = Once(config, given, Path(folder))
+        once = Once(config, given, folder)
         embedded = once.embed(ours), once.embed(theirs)
         found = [*_networks(*embedded), *_files(theirs, embedded[0], keys.get("device") or "auto")]
     _report(found, faults(embedded[0]))

@@ -1,10 +1,8 @@
 """`concord score`: how well a few files and texts agree, without a workflow."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,6 +11,7 @@ from concord.commands.terminal import complain, print_table, say
 from concord.errors import UserError
 from concord.models.base import Modality, ModelSpec
 from concord.once import Given, Once, Pair, configured, faults, pairs, specs, weights_sha256
+from concord.scratch import scratch_folder
 
 
 def run(
@@ -29,10 +28,10 @@ def run(
             "found inputs of fewer than two kinds, expected two or more; for example "
             '--video clip.mp4 --text "a dog barks"'
         )
-    with tempfile.TemporaryDirectory(prefix="concord-") as folder:
-        config = configured({model: keys}, Path(folder))
+    with scratch_folder() as folder:
+        config = configured({model: keys}, folder)
         (spec,) = specs(config, given)
-        once = Once(config, given, Path(folder))
+        once = Once(config, given, folder)
         # The output is the scores alone, whatever a library prints.
         with redirect_stdout(typer.get_text_stream("stderr")):
             embedded = once.embed(spec)

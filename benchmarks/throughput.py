@@ -66,9 +66,7 @@ def main() -> None:
         repeat(sources, work / "clips", options.clips)
         for model in options.models:
             write_weights(model, work / f"{model}.pt")
-        rounds = [
-            _round(work, work / f"round{i}", options, len(sources)) for i in range(options.rounds)
-        ]
+        rounds = [_round(work, work / f"round{i}", options) for i in range(options.rounds)]
     result = verdict(rounds, options)
     print(json.dumps(result))
     sys.exit(not result["met"])
@@ -145,7 +143,7 @@ def make_open_clip(path: str) -> None:
     torch.save(open_clip.create_model("ViT-B-32").state_dict(), path)
 
 
-def _round(work: Path, folder: Path, options: argparse.Namespace, sources: int) -> Row:
+def _round(work: Path, folder: Path, options: argparse.Namespace) -> Row:
     """Times of both sides: the media, then each model and modality."""
     folder.mkdir()
     names = sorted(path.name for path in (work / "clips").iterdir())

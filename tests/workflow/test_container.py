@@ -1,5 +1,6 @@
 """Proxies as files or in one tar a shard: the same results, and switching runs nothing again."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,17 +8,21 @@ import pyarrow.parquet as pq
 from conftest import Workflow
 
 ROOMS = ("embeddings", "synchrony", "scores", "quality", "tables", "exports", "tree")
+STAMP = re.compile(rb'"timestamp": "[^"]*"')
 COSTS = ("cost.parquet", "cost.csv")
 
 
 def results(workflow: Workflow) -> dict[str, object]:
-    """All that rests on the media, by path: rows of Parquet files, bytes of others."""
+    """All that rests on the media, by path: rows of Parquet files, bytes of others.
+
+    Exports say when they were written, which is left out.
+    """
     root = workflow.folder / "results"
     files = [path for room in (*ROOMS, "report/media") for path in (root / room).rglob("*")]
     return {
         path.relative_to(root).as_posix(): pq.read_table(path).replace_schema_metadata(None)
         if path.suffix == ".parquet"
-        else path.read_bytes()
+        else STAMP.sub(b"", path.read_bytes())
         for path in files
         if path.is_file() and not path.name.startswith(".") and path.name not in COSTS
     }

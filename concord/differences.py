@@ -10,16 +10,8 @@ import pandas as pd
 
 from concord import runs
 from concord.errors import UserError
-from concord.tables import (
-    ALL_MEDIA,
-    ALL_RETRIEVAL,
-    ALL_SCORES,
-    STATUS,
-    SUMMARY,
-    Table,
-    read_metadata,
-    read_table,
-)
+from concord.report_tables import ALL_CLIPS, ALL_MEDIA, ALL_RETRIEVAL, ALL_SCORES, STATUS, SUMMARY
+from concord.tables import Table, read_metadata, read_table
 
 Row = dict[str, Any]
 
@@ -68,8 +60,6 @@ class Run:
     @cached_property
     def clips(self) -> pd.DataFrame:
         """Clips with their prompts; the table has columns of scores too, which vary."""
-        from concord.tables import ALL_CLIPS
-
         path = self.folder / "tables" / "clips.parquet"
         note = read_metadata(path) if path.is_file() else {}
         if note.get("version") != ALL_CLIPS.version:

@@ -11,7 +11,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from concord.clock import settle
-from concord.config import Config, Remote
+from concord.config import Config
+from concord.config_data import Remote
 from concord.errors import UserError, printable
 from concord.files import told_faults
 from concord.models import leases

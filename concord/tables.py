@@ -114,11 +114,11 @@ def _size_and_digest(file: str) -> tuple[Column, ...]:
 
 CLIP_ID = Column("clip_id", _text, "path below the collection's folder, with /; unique in it")
 COLLECTION = Column("collection", _text, "name of the collection")
-_ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else clip_id")
+ITEM = Column("item", _text, "what pairs clips across collections: prompt index, else clip_id")
 MODEL = Column("model", _text, "configured model, or signal where no model is used")
 PROTOCOL = Column("protocol_id", _text, "short id of the protocol that made the numbers")
 MODALITY = Column("modality", _text, "what was embedded: video, audio, text, image, ...")
-_TASK = Column("task", _text, "what was measured")
+TASK = Column("task", _text, "what was measured")
 LIMITED = Column("limited", _bool, "a trial run: only the first `limit` prompts or clips")
 
 PLAN = Table(
@@ -139,7 +139,7 @@ CLIPS = Table(
         Column("path", _text, "absolute path of the file; null for a prompt without clip"),
         Column("kind", _text, "video, audio, image or other, by extension; null without clip"),
         Column("shard", _text, "shard that holds the clip; null if it is not processed"),
-        _ITEM,
+        ITEM,
         Column("prompt_index", _int, "index of the prompt; null without a prompt"),
         Column("video_prompt", _text, "what the picture should show"),
         Column("audio_prompt", _text, "what the sound should be"),
@@ -233,7 +233,7 @@ SCORES = Table(
     (
         COLLECTION,
         Column("clip_id", _text, "the clip; null for a prompt without clip"),
-        _ITEM,
+        ITEM,
         Column("metric", _text, "cosine, av_align, offset_ms, ..."),
         Column("value", _float, "the score; null when not ok"),
         *status_columns("whether there is a score"),
@@ -272,83 +272,6 @@ RETRIEVAL = Table(
         *status_columns("whether the query was ranked"),
     ),
 )
-SUMMARY = Table(
-    "summary",
-    1,
-    (
-        _TASK,
-        MODEL,
-        PROTOCOL,
-        COLLECTION,
-        Column("metric", _text, "cosine, av_align, video_to_text/recall_at_1, ..."),
-        Column("n_expected", _int, "rows there should be"),
-        Column("n_scored", _int, "rows behind the numbers"),
-        Column("n_skipped", _int, "rows left out, with a reason"),
-        Column("n_failed", _int, "rows that failed, with a reason"),
-        Column("mean", _float, "mean over the scored rows"),
-        Column("ci_low", _float, "lower end of the bootstrap confidence interval of the mean"),
-        Column("ci_high", _float, "upper end of it"),
-        Column("std", _float, "standard deviation, ddof 0"),
-        Column("min", _float, "smallest"),
-        Column("max", _float, "largest"),
-        Column("median", _float, "median"),
-        Column("control", _float, "the mean under shuffled pairs, where there is such a control"),
-        LIMITED,
-    ),
-)
-COMPARISONS = Table(
-    "comparisons",
-    1,
-    (
-        _TASK,
-        MODEL,
-        PROTOCOL,
-        Column("metric", _text, "the metric compared"),
-        Column("a", _text, "first collection"),
-        Column("b", _text, "second collection"),
-        Column("n_common", _int, "items scored in both"),
-        Column("n_only_a", _int, "items scored in a alone"),
-        Column("n_only_b", _int, "items scored in b alone"),
-        Column("mean_a", _float, "mean of a over the common items"),
-        Column("mean_b", _float, "mean of b over the common items"),
-        Column("difference", _float, "mean of a - b over the common items"),
-        Column("ci_low", _float, "lower end of its bootstrap confidence interval"),
-        Column("ci_high", _float, "upper end of it"),
-        Column("p_value", _float, "two-sided sign-flip permutation test of no difference"),
-        Column("permutations", _int, "sign patterns tried for it: at random, or all if fewer"),
-        Column("p_holm", _float, "p_value corrected by Holm over the table's rows of one task"),
-        Column("note", _text, "why there is no difference, or what limits it; null if nothing"),
-        Column("comparable", _bool, "whether a difference may be read as one being better"),
-        LIMITED,
-    ),
-)
-STATUS = Table(
-    "status",
-    1,
-    (
-        COLLECTION,
-        Column("clip_id", _text, "the clip; null for a prompt without clip"),
-        _ITEM,
-        Column(
-            "stage",
-            _text,
-            "clips, prompts, media, embeddings/MODEL/MODALITY or scores/TASK/MODEL[/METRIC]",
-        ),
-        *status_columns("of the clip at this stage"),
-        LIMITED,
-    ),
-)
-# The next ones gather what the rooms left, for people who want one file.
-ALL_CLIPS = Table(  # and a column a score
-    "all_clips", 1, (COLLECTION, *CLIPS.columns, *LABELS.columns[1:], LIMITED)
-)
-ALL_MEDIA = Table(
-    "all_media",
-    2,
-    (COLLECTION, Column("shard", _text, "shard that holds the clip"), *MEDIA.columns, LIMITED),
-)
-ALL_SCORES = Table("all_scores", 1, (_TASK, MODEL, PROTOCOL, *SCORES.columns, LIMITED))
-ALL_RETRIEVAL = Table("all_retrieval", 1, (_TASK, MODEL, PROTOCOL, *RETRIEVAL.columns, LIMITED))
 
 
 def to_arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -12,7 +12,7 @@ from concord.clips.files import COMPANION_EXTENSIONS, absolute
 from concord.clips.keys import companion_key
 from concord.clips.pairing import pair_files, placed
 from concord.clips.scan import scan_companions
-from concord.config import Collection
+from concord.config_data import Collection
 from concord.errors import UserError
 from concord.models.base import Modality
 from concord.remote.urls import Place

@@ -16,7 +16,7 @@ from concord.clips.files import FOUND, Files, absolute, below, printable
 from concord.clips.objects import stamps_of
 from concord.clips.prompts import read_indices
 from concord.clips.records import Records, read_records, shown
-from concord.config import Collection
+from concord.config_data import Collection
 from concord.errors import UserError
 from concord.models.base import Modality
 from concord.remote.urls import Place, Url, is_address, is_remote, names_object

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from concord.clips.records import Records, read_records, shown
-from concord.config import PromptSet
+from concord.config_data import PromptSet
 from concord.errors import UserError
 from concord.protocol import digest
 from concord.tables import TEXTS

@@ -21,7 +21,7 @@ from concord.clips.files import (
 )
 from concord.clips.manifest import LABELS, read_manifest
 from concord.clips.objects import add_objects
-from concord.config import Collection
+from concord.config_data import Collection
 from concord.errors import UserError
 from concord.models.base import COMPANIONS, Modality
 from concord.remote.urls import Place, Url, is_remote, place

@@ -18,7 +18,8 @@ from concord.clips.records import SUFFIXES, read_records
 from concord.clips.scan import scan
 from concord.clips.sound import pair_sounds
 from concord.clips.stills import join_images, without_images
-from concord.config import Collection, Config
+from concord.config import Config
+from concord.config_data import Collection
 from concord.errors import UserError, did_you_mean
 from concord.models.base import COMPANIONS, Modality
 from concord.remote.settings import use

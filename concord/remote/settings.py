@@ -3,7 +3,7 @@
 import json
 import os
 
-from concord.config import Remote
+from concord.config_data import Remote
 
 ENVIRONMENT = "CONCORD_REMOTE"
 """The section `remote`, for this process and for workers, decoders and jobs that it starts."""

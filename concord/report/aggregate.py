@@ -15,8 +15,7 @@ from concord.report.feature_tables import feature_tables
 from concord.report.metrics import RETRIEVAL_METRICS
 from concord.report.results import Results, Scored
 from concord.report.spreadsheet import write_csv
-from concord.scores.statistics import summarise
-from concord.tables import (
+from concord.report_tables import (
     ALL_CLIPS,
     ALL_MEDIA,
     ALL_RETRIEVAL,
@@ -24,10 +23,9 @@ from concord.tables import (
     COMPARISONS,
     STATUS,
     SUMMARY,
-    Column,
-    Table,
-    write_table,
 )
+from concord.scores.statistics import summarise
+from concord.tables import Column, Table, write_table
 
 
 def aggregate(config: Config, folder: Path) -> None:

@@ -15,12 +15,12 @@ from concord.cli import app
 from concord.config import Config
 from concord.provenance import write_provenance
 from concord.report.aggregate import aggregate
+from concord.report_tables import SUMMARY
 from concord.tables import (
     CLIPS,
     EMBEDDINGS,
     MEDIA,
     SCORES,
-    SUMMARY,
     Table,
     read_metadata,
     read_table,

@@ -13,7 +13,7 @@ from concord.clips.match import index_in_name, match_prompts
 from concord.clips.prompts import PROMPTS
 from concord.clips.scan import scan
 from concord.clips.sound import pair_sounds
-from concord.config import Collection
+from concord.config_data import Collection
 
 PATTERNS = ["sample_%04d", "sample_%d", "%04d", "%d"]
 VIDEO_ORDER = [pattern % 7 for pattern in [*PATTERNS, "video_%04d", "video_%d"]]

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from concord.clips.prompts import read_prompts, texts
-from concord.config import PromptSet
+from concord.config_data import PromptSet
 from concord.errors import UserError
 from concord.protocol import digest
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from concord.clips.scan import scan
-from concord.config import Collection
+from concord.config_data import Collection
 from concord.errors import UserError
 
 HOSTILE = [

@@ -8,7 +8,8 @@ from sounds import make_sound
 from storage import Bucket
 
 from concord.clips.scan import scan
-from concord.config import Collection, Config, Remote
+from concord.config import Config
+from concord.config_data import Collection, Remote
 from concord.errors import UserError
 from concord.media.protocol import media_protocol
 from concord.media.shard import process_shard

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from storage import Bucket, Faulty
 
-from concord.config import Remote
+from concord.config_data import Remote
 from concord.errors import UserError
 from concord.remote import fetch as fetching
 from concord.remote.fetch import UnusableError, fetch

@@ -11,7 +11,7 @@ from storage import Bucket
 from test_embed_originals import SPEC, Fake, read_or_break
 
 from concord.clips.keys import companion_key, plan_key
-from concord.config import Remote
+from concord.config_data import Remote
 from concord.media.proxies import Limits
 from concord.models.shard import Means, embed_companions, embed_media
 from concord.remote.fetch import stamp_of

@@ -16,20 +16,16 @@ from concord.report.aggregate import aggregate
 from concord.report.comparisons import pairs
 from concord.report.console import print_summary
 from concord.report.verdicts import verdict
-from concord.tables import (
+from concord.report_tables import (
     ALL_CLIPS,
     ALL_MEDIA,
     ALL_RETRIEVAL,
     ALL_SCORES,
     COMPARISONS,
-    SCORES,
     STATUS,
     SUMMARY,
-    Table,
-    read_metadata,
-    read_table,
-    write_table,
 )
+from concord.tables import SCORES, Table, read_metadata, read_table, write_table
 
 COUNT = 24
 DECLARED = {

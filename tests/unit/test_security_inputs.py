@@ -18,7 +18,7 @@ from concord.clips import plan
 from concord.clips.prompts import read_prompts
 from concord.clips.records import read_records
 from concord.commands.init import collection_names
-from concord.config import PromptSet
+from concord.config_data import PromptSet
 from concord.errors import UserError
 from concord.load import MAX_VALUES, load, read_yaml
 from concord.media.paths import unusual_by_shard

@@ -222,6 +222,28 @@ def parity(
 
 
 @app.command()
+def diff(
+    run_a: Annotated[Path, typer.Argument(help="results folder of a run")],
+    run_b: Annotated[Path, typer.Argument(help="results folder of another")],
+    tolerance: Annotated[float, typer.Option(min=0, help="scores nearer are the same")] = 1e-6,
+    most: Annotated[int, typer.Option(min=1, help="entries of a long list")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="everything, as JSON")] = False,
+) -> None:
+    """Say what differs between two runs: inputs, protocols, software, scores."""
+    from concord.commands import diff
+
+    diff.run(run_a, run_b, tolerance, most, as_json)
+
+
+@app.command("fetch-weights")
+def fetch_weights(config: ConfigFile = DEFAULT) -> None:
+    """Fetch all weights now, for a run on machines without a network."""
+    from concord.commands import fetch
+
+    fetch.run(config)
+
+
+@app.command()
 def summary(config: ConfigFile = DEFAULT) -> None:
     """Print the compact table of the last run."""
     from concord.commands import summary

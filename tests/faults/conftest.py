@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from tests.workflow.compare import content
-from tests.workflow.conftest import Workflow, make_clip, workflow
+from tests.workflow.conftest import Workflow, clip, make_clip, workflow
 
-__all__ = ["Workflow", "make_clip", "workflow"]
+__all__ = ["Workflow", "clip", "make_clip", "workflow"]
 
 PATIENCE_S = 300
 

@@ -71,7 +71,12 @@ def test_no_reader_follows_a_playlist(tmp_path: Path, kind: str) -> None:
                 with pytest.raises(ValueError, match=r"unreadable|no_frames"):
                     read(MediaFile(liar(tmp_path / name, kind, target, port)))
             assert estimates._probe(str(liar(tmp_path / "clip.mp4", kind, target, port))) is None
-            row = {"key": "k", "modality": "image", "path": str(tmp_path / "image.png")}
+            row = {
+                "clip_id": "c",
+                "key": "k",
+                "modality": "image",
+                "path": str(tmp_path / "image.png"),
+            }
             shown = place_picture(CONFIG, row, tmp_path / "page")
             assert shown.problem == "image.png cannot be read as a picture"
 
@@ -90,7 +95,7 @@ def test_the_page_waits_for_no_pipe_and_decodes_no_huge_picture(tmp_path: Path) 
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "huge.png").write_bytes(png(10_000, 10_000))
     for name in ("pipe.png", "huge.png"):
-        row = {"key": name, "modality": "image", "path": str(tmp_path / name)}
+        row = {"clip_id": name, "key": name, "modality": "image", "path": str(tmp_path / name)}
         assert place_picture(CONFIG, row, tmp_path / "page").problem
     assert not list((tmp_path / "page").iterdir())
 

@@ -50,7 +50,7 @@ def assert_recorded(runs: list[dict[str, Any]]) -> None:
     (run,) = runs
     assert (run["outcome"], run["executor"]) == ("success", "local")
     assert run["command"].startswith("snakemake --snakefile ")
-    assert "--configfile config.yaml --cores 2" in run["command"]
+    assert "--configfile config.yaml --profile " in run["command"]
     assert None not in run["packages"].values()
     assert run["weights"].keys() == {"mini"}
     assert run["job_hosts"] == [run["host"]]

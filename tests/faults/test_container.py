@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from conftest import Workflow
+
+from tests.workflow.conftest import Workflow
 
 ROOMS = ("embeddings", "synchrony", "scores", "quality", "tables", "exports", "tree")
 STAMP = re.compile(rb'"timestamp": "[^"]*"')

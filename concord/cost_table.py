@@ -54,6 +54,7 @@ _STAGES = {
     "export_formats": LAST_STAGE,
     "render_report": LAST_STAGE,
     "drop_proxies": LAST_STAGE,
+    "repack_shard": "media",
     "publish_results": LAST_STAGE,
     "write_tree": "tree",
     "make_demo": "demo",

@@ -16,6 +16,10 @@ class UserError(Exception):
         return "\n".join(map(str, self.args))
 
 
+class MachineError(UserError):
+    """The machine, not a clip, is at fault: a full disk, a program that does not start."""
+
+
 class DamagedError(UserError):
     """A file of the results that is there and does not hold what was written."""
 

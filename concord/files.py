@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from concord.errors import UserError
+from concord.errors import MachineError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk, or of a user's share of it, that is full."""
@@ -20,13 +20,13 @@ _LOCKLESS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 @contextmanager
 def told_faults(path: Path) -> Iterator[None]:
-    """Raise a UserError where `path` cannot be written: no room, or not allowed."""
+    """Raise a MachineError where `path` cannot be written: no room, or not allowed."""
     try:
         yield
     except OSError as error:
         if error.errno not in (*NO_ROOM, *_FORBIDDEN, *_LOCKLESS):
             raise
-        raise UserError(fault(error, path)) from error
+        raise MachineError(fault(error, path)) from error
 
 
 def fault(error: OSError, path: Path) -> str:
@@ -58,7 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed onto it when the block ends without an error.
 
     The content is on disk before the rename, so that a crash leaves the old file or the new one.
-    What a killed writer of the same path left behind is removed. Raises UserError if there is no
+    What a killed writer of the same path left behind is removed. Raises MachineError if there is no
     room, or if it may not be written.
     """
     with told_faults(path), _beside(path) as temporary:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from concord.errors import UserError
+from concord.errors import MachineError, UserError
 from concord.files import NO_ROOM, fault
 from concord.tables import REASONS
 
@@ -48,14 +48,16 @@ def parallel_map(
 
     Each process calls `prepare` first. At most `ahead` items are worked on or waiting at a time,
     which bounds the memory, and of large results (by their `nbytes`) no more than `ahead_bytes`
-    hold, but one for each process. Whatever happens to one item is that item's Failure: a
-    ValueError whose first argument is a word of REASONS, a MemoryError (`memory_limit`), any other
-    exception (`unreadable`), a process that died of it twice (`crashed`), `timeout_s` seconds
-    (`timeout`). What is no fault of an item is raised: a UserError of `work`, a full disk, and
-    where processes do not start or cannot load what they need.
+    hold, but one for each process, which is all until the size of one is known. Whatever happens to
+    one item is that item's Failure: a ValueError whose first argument is a word of REASONS, a
+    MemoryError (`memory_limit`), any other exception (`unreadable`), a process that died of it
+    twice (`crashed`), `timeout_s` seconds (`timeout`). What is no fault of an item is raised: a
+    UserError of `work`, a full disk, and where processes do not start or cannot load what they
+    need.
     """
     waiting = iter(items)
-    first = list(islice(waiting, ahead))
+    bounded = ahead_bytes < math.inf
+    first = list(islice(waiting, min(ahead, workers) if bounded else ahead))
     with _own_main_hidden():
         pool = ProcessPool(
             max_workers=max(1, min(workers, len(first))),
@@ -74,15 +76,17 @@ def parallel_map(
         pending = deque(zip(first, schedule(first), strict=True))
 
         def results() -> Iterator[Result | Failure]:
-            largest = 1
+            largest = 0
             while pending:
                 item, future = pending.popleft()
                 result = _result(future)
                 if isinstance(result, Failure) and result.reason == "crashed":
                     # Something else may have killed the process, so the item is tried once more.
                     result = _result(next(schedule([item])))
-                largest = max(largest, getattr(result, "nbytes", 0))
-                room = max(workers, min(ahead, ahead_bytes // largest)) - len(pending)
+                if not isinstance(result, Failure):
+                    largest = max(largest, getattr(result, "nbytes", 0), 1)
+                most = min(ahead, ahead_bytes // largest) if largest else ahead * (not bounded)
+                room = max(workers, most) - len(pending)
                 for following in islice(waiting, max(0, int(room))):
                     pending.append((following, next(schedule([following]))))
                 yield result
@@ -143,7 +147,7 @@ def _result(future: ProcessFuture[Result]) -> Result | Failure:
     except OSError as error:
         if error.errno in NO_ROOM:
             folder = Path(error.filename or tempfile.gettempdir())
-            raise UserError(fault(error, folder)) from error
+            raise MachineError(fault(error, folder)) from error
         return Failure("unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
         return Failure("unreadable", f"{type(error).__name__}: {error}")

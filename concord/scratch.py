@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from concord.errors import UserError
+from concord.errors import MachineError, UserError
 
 PREFIX = "concord-work-"
 
@@ -56,7 +56,7 @@ def _locked_folder(root: Path) -> tuple[Path, int]:
         try:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
         except OSError as error:
-            raise UserError(full(root, error.strerror)) from error
+            raise MachineError(full(root, error.strerror)) from error
         with suppress(FileNotFoundError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             with suppress(OSError):  # a file system without locks: nobody removes the folder

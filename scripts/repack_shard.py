@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from concord.logs import log_to
+from concord.job import job
 from concord.media.shard import repack_shard
 
-with log_to(snakemake.log[0]):
+with job(snakemake):
     repack_shard(Path(snakemake.input.media), snakemake.wildcards.container)
     mark = Path(snakemake.output.mark)
     for other in mark.parent.glob(".repacked.*"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 
+from concord.errors import MachineError
 from concord.files import fault
 from concord.media.file import MediaFile
 from concord.media.gate import gate
@@ -17,7 +18,6 @@ from concord.media.store import COLUMNS, FOLDERS, Part, measured
 from concord.media.transcode import (
     PROXY,
     WAVE,
-    MachineError,
     Result,
     Source,
     ToolError,

@@ -15,7 +15,7 @@ _BLACK = re.compile(rf"black_start:\s*{_NUMBER} black_end:\s*{_NUMBER}")
 _FREEZE = re.compile(rf"freeze_(start|end): {_NUMBER}")
 
 _NO_MEMORY = re.compile(r"cannot allocate|failed to allocate|malloc|get_buffer\(\) failed", re.I)
-_NO_ROOM = re.compile(
+NO_ROOM = re.compile(
     r"no space left on device|disk quota exceeded|read-only file system|file too large", re.I
 )
 _NOT_WRITTEN = re.compile(
@@ -115,7 +115,7 @@ def _note_error(log: Log, match: re.Match[str]) -> None:
     log.first_error = log.first_error or text
     log.last_error = text
     log.out_of_memory |= bool(_NO_MEMORY.search(text))
-    if not log.machine_error and (_NO_ROOM.search(text) or _NOT_WRITTEN.search(match[0])):
+    if not log.machine_error and (NO_ROOM.search(text) or _NOT_WRITTEN.search(match[0])):
         log.machine_error = text
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import ffmpeg
 
-from concord.errors import UserError
+from concord.errors import MachineError
 from concord.media.measure import Log, count_frames, read_log
 from concord.media.probe import OPEN_OPTIONS, Picture, Sound
 from concord.scratch import full
@@ -38,10 +38,6 @@ class ToolError(Exception):
 
     The first argument is a word of REASONS, or `undecodable`; the second is its last message.
     """
-
-
-class MachineError(UserError):
-    """The machine, not the clip, is at fault: a full disk, a program that does not start."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from concord.errors import UserError
+from concord.errors import MachineError, UserError
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import URL_PROTOCOLS, MediaFile
 from concord.media.paths import SUFFIX, Written, usual_name
 from concord.media.proxies import Limits, Proxies
-from concord.media.transcode import MachineError
 from concord.progress import Progress
 from concord.remote.fetch import UnusableError
 from concord.scratch import move_file, scratch_folder

@@ -19,8 +19,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any
 
+from concord.errors import MachineError
 from concord.media.clip import Job, Row, closed, process
-from concord.media.transcode import MachineError
 from concord.memory import limit_memory
 
 GRACE_S = 5.0

@@ -27,7 +27,8 @@ class Timing:
 
     def ready(self) -> None:
         """The model is loaded."""
-        self.start_s = time.time() - psutil.Process().create_time()
+        # Clocks are set back now and then.
+        self.start_s = max(0.0, time.time() - psutil.Process().create_time())
 
     @contextmanager
     def of(self, what: str) -> Iterator[None]:

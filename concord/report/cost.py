@@ -117,7 +117,9 @@ def _is_planned(note: Row, results: Path, planned: set[Path]) -> bool:
     root = results.resolve()
     if not path.is_relative_to(root) or path.relative_to(root).parts[0] not in ROOMS:
         return True
-    return path in planned
+    # Marks of what moves or drops proxies lie beside the media tables.
+    beside = path.name.startswith((".repacked.", ".dropped"))
+    return path in planned or beside
 
 
 def _with_benchmark(note: Row, path: Path) -> Row:

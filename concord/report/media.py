@@ -1,5 +1,6 @@
 """Small clips with sound, and pictures, beside the page: what the scores are about."""
 
+import errno
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from concord.config import Config
-from concord.errors import UserError
-from concord.files import atomic_path
+from concord.errors import MachineError, UserError
+from concord.files import NO_ROOM, atomic_path, fault
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import URL_PROTOCOLS, MediaFile
+from concord.media.measure import NO_ROOM as NO_ROOM_SAID
 from concord.media.protocol import media_protocol
 from concord.media.proxies import Limits, Proxies
 from concord.remote.fetch import UnusableError
@@ -40,19 +42,22 @@ def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
     """Put the clip of a row of ALL_MEDIA into `folder`: proxy and wave in one file, and a poster.
 
     Proxies that were deleted are made again from the original. A clip that cannot be shown says
-    so; the page never fails for it.
+    so; the page never fails for it. Raises MachineError if there is no room.
     """
     target = folder / f"{row['key']}.mp4"
     poster = target.with_suffix(".jpg")
     if not (target.exists() and poster.exists()):
         try:
             with (
+                _machine_faults(target),
                 scratch_folder() as scratch,
                 _proxies(config, row, scratch).open(row) as (proxy, wave),
             ):
                 if proxy is None:
                     return Clip(problem="there is no picture")
                 _mux(proxy, wave, target, poster, (row["duration_s"] or 0) / 2)
+        except MachineError:
+            raise
         except UnusableError as error:
             return Clip(problem=error.detail)
         except (UserError, subprocess.SubprocessError, OSError) as error:
@@ -63,13 +68,14 @@ def place(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
 def place_picture(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
     """Put the image, depth map or thermal image of a row of COMPANION_FILES into `folder`, small.
 
-    A file that cannot be shown says so; the page never fails for it.
+    A file that cannot be shown says so; the page never fails for it. Raises MachineError if there
+    is no room.
     """
     target = folder / f"{row['key']}.jpg"
     if not target.exists():
         try:
             shape = SMALLER if row["modality"] == "image" else STRETCHED + SMALLER
-            with _opened(row) as file, atomic_path(target) as picture:
+            with _machine_faults(target), _opened(row) as file, atomic_path(target) as picture:
                 command = [
                     find_ffmpeg().path, "-v", "error", "-y", "-threads", "1",
                     "-protocol_whitelist", "pipe,file", "-format_whitelist", PICTURES,
@@ -79,9 +85,28 @@ def place_picture(config: Config, row: Mapping[str, Any], folder: Path) -> Clip:
                 subprocess.run(
                     command, stdin=file, check=True, capture_output=True, timeout=TIMEOUT_S
                 )
+        except MachineError:
+            raise
         except (UserError, UnusableError, subprocess.SubprocessError, OSError):
             return Clip(problem=f"{Path(row['path']).name} cannot be read as a picture")
     return Clip(poster=f"{folder.name}/{target.name}")
+
+
+@contextmanager
+def _machine_faults(target: Path) -> Iterator[None]:
+    """Raise MachineError where a disk is full, by the system's word or by ffmpeg's."""
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        said = NO_ROOM_SAID.search((error.stderr or b"").decode("utf-8", "replace"))
+        if said:
+            raise MachineError(fault(OSError(errno.ENOSPC, said[0]), target)) from error
+        raise
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            place = Path(error.filename) if error.filename else target
+            raise MachineError(fault(error, place)) from error
+        raise
 
 
 def _proxies(config: Config, row: Mapping[str, Any], scratch: Path) -> Proxies:

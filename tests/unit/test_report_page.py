@@ -1,7 +1,9 @@
 """The page: what it says, what it escapes, how large it gets."""
 
+import errno
 import re
 import subprocess
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 from report_results import make_results
 
 from concord.config import Config
-from concord.report import figures
+from concord.errors import MachineError
+from concord.media.ffmpeg import Ffmpeg
+from concord.report import figures, media
 from concord.report.aggregate import aggregate
 from concord.report.metrics import metric
 from concord.report.missing import Missing
@@ -140,6 +144,31 @@ def test_missing_clips_do_not_break_the_page(tmp_path: Path) -> None:
     text = page_of(make_results(tmp_path, ("faithful",), count=4))
     assert "This clip cannot be shown" in text
     assert "<video" not in text
+
+
+def test_a_full_disk_ends_the_page_and_is_no_clips_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ffmpeg's word and by the system's; what ails a picture itself is told on the page."""
+    said = "No space left on device"
+    tool, picture = tmp_path / "ffmpeg", tmp_path / "a.png"
+    monkeypatch.setattr(media, "find_ffmpeg", lambda: Ffmpeg(str(tool), "7", "system"))
+    picture.touch()
+    row = {"key": "k", "modality": "image", "clip_id": "a", "path": str(picture)}
+    config = Config.model_validate({"collections": {"c": "c"}})
+    for word, problem in ((said, MachineError), ("Invalid data found", None)):
+        tool.write_text(f"#!/bin/sh\necho '{word}' >&2\nexit 1\n")
+        tool.chmod(0o755)
+        with pytest.raises(problem, match="there is no room") if problem else nullcontext():
+            found = media.place_picture(config, row, tmp_path / "page")
+            assert found.problem == "a.png cannot be read as a picture"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, said)
+
+    monkeypatch.setattr(media, "_opened", full)
+    with pytest.raises(MachineError, match="there is no room"):
+        media.place_picture(config, row, tmp_path / "page")
 
 
 def test_the_folder_of_clips_is_there_without_clips(tmp_path: Path) -> None:

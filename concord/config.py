@@ -15,6 +15,7 @@ from concord.config_fields import (
     File,
     Frames,
     Hertz,
+    Hours,
     Level,
     Megabytes,
     Name,
@@ -48,6 +49,13 @@ class Clips(Section):
         ge=1,
         description="size of a block: as many whole shards as fit into it, at least one; a block "
         "is what one embedding job works on, which loads its model once",
+    )
+    max_job_hours: Hours = Field(
+        24,
+        ge=1,
+        description="most time that a job on clips asks a cluster for, which no queue that it may "
+        "go to should undercut; one that runs out of it goes on where it was when it is tried "
+        "again, and in the next run",
     )
 
     @property

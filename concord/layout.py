@@ -8,6 +8,7 @@ from typing import Any
 
 from concord.blocks import Block, blocks
 from concord.clips import companions, shards, text_shards
+from concord.clips.ledger import shard_bytes
 from concord.config import Config
 from concord.media.paths import unusual_by_shard
 from concord.media.store import is_in
@@ -36,6 +37,7 @@ class Layout:
         self._text_shards = cache(partial(text_shards, config))
         self._companions = cache(partial(companions, config))
         self._rows = cache(count_rows)
+        self._bytes = cache(shard_bytes)
 
     def clips(self, collection: str) -> Path:
         """The table of clips and prompts of a collection."""
@@ -112,6 +114,16 @@ class Layout:
             folder = self.results / "clips" / source / "plan"
             plans = [folder / f"{s}.parquet" for s in _members(block, self._shards(source))]
         return sum(map(self._rows, plans))
+
+    def block_bytes(self, collection: str, block: str) -> int:
+        """Bytes of the clips' files in a block of a collection, as when they were planned."""
+        known = self._bytes(self.results / "clips" / collection / "ledger.parquet")
+        members = _members(block, self._shards(collection))
+        return sum(max(0, known.get(int(shard), 0)) for shard in members)
+
+    def size(self, collection: str) -> int:
+        """How many clips are planned for a collection."""
+        return sum(map(self._rows, self.plans(collection)))
 
     def block_texts(self, prompt_set: str, block: str) -> list[Path]:
         """The tables of the texts of a block's shards."""

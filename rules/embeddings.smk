@@ -26,8 +26,9 @@ rule embed_media:
         gpu=lambda w: RESOURCES.gpus(w.model),
         mem_mb=lambda w, attempt: attempt
         * RESOURCES.memory_mb(w.model, w.modality, w.collection, w.block),
-        runtime=lambda w, attempt: attempt
-        * RESOURCES.minutes(w.model, w.modality, w.collection, w.block),
+        runtime=lambda w, attempt: RESOURCES.minutes(
+            w.model, w.modality, w.collection, w.block, attempt
+        ),
     params:
         protocol=lambda w: SPECS[w.model].protocol(w.modality),
     script:
@@ -53,8 +54,9 @@ rule embed_companions:
         gpu=lambda w: RESOURCES.gpus(w.model),
         mem_mb=lambda w, attempt: attempt
         * RESOURCES.memory_mb(w.model, w.modality, w.collection, w.block),
-        runtime=lambda w, attempt: attempt
-        * RESOURCES.minutes(w.model, w.modality, w.collection, w.block),
+        runtime=lambda w, attempt: RESOURCES.minutes(
+            w.model, w.modality, w.collection, w.block, attempt
+        ),
     params:
         protocol=lambda w: SPECS[w.model].protocol(w.modality),
     script:
@@ -78,8 +80,9 @@ rule embed_texts:
         gpu=lambda w: RESOURCES.gpus(w.model),
         mem_mb=lambda w, attempt: attempt
         * RESOURCES.memory_mb(w.model, "text", w.prompt_set, w.block),
-        runtime=lambda w, attempt: attempt
-        * RESOURCES.minutes(w.model, "text", w.prompt_set, w.block),
+        runtime=lambda w, attempt: RESOURCES.minutes(
+            w.model, "text", w.prompt_set, w.block, attempt
+        ),
     params:
         protocol=lambda w: SPECS[w.model].protocol("text"),
     script:

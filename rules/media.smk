@@ -23,8 +23,9 @@ rule transcode_shard:
     threads: lambda w: RESOURCES.media_threads()
     resources:
         mem_mb=lambda w, threads, attempt: (500 + threads * CONFIG.media.memory_mb // 5) * attempt,
-        runtime=lambda w, threads, attempt: attempt
-        * RESOURCES.media_minutes(w.collection, w.shard, threads),
+        runtime=lambda w, threads, attempt: RESOURCES.media_minutes(
+            w.collection, w.shard, threads, attempt
+        ),
     params:
         protocol=lambda w: media_protocol(CONFIG, w.collection),
     script:
@@ -46,8 +47,9 @@ rule write_tree:
     threads: lambda w: RESOURCES.media_threads()
     resources:
         mem_mb=lambda w, threads, attempt: (500 + threads * CONFIG.media.memory_mb // 5) * attempt,
-        runtime=lambda w, threads, attempt: attempt
-        * RESOURCES.media_minutes(w.collection, w.shard, threads),
+        runtime=lambda w, threads, attempt: RESOURCES.media_minutes(
+            w.collection, w.shard, threads, attempt
+        ),
     params:
         unusual=lambda w: LAYOUT.unusual_names(w.collection, w.shard),
     script:

@@ -28,8 +28,8 @@ rule aggregate_tables:
         "../envs/report.yaml"
     threads: 2
     resources:
-        mem_mb=lambda w, input, attempt: (2000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
+        mem_mb=lambda w, attempt: RESOURCES.summary(attempt).mem_mb,
+        runtime=lambda w, attempt: RESOURCES.summary(attempt).runtime,
     params:
         protocol=CONFIG.model_dump(mode="json", include={"statistics", "compare", "limit"})
         | {"version": TABLES_VERSION},
@@ -50,8 +50,10 @@ rule project_features:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=lambda w, input, attempt: (4000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (60 + int(input.size_mb)) * attempt,
+        mem_mb=lambda w, attempt: RESOURCES.projecting(w.model, CONFIG.collections, attempt).mem_mb,
+        runtime=lambda w, attempt: RESOURCES.projecting(
+            w.model, CONFIG.collections, attempt
+        ).runtime,
     params:
         protocol=lambda w: LAYOUT.projection_parameters(w.modality),
     script:
@@ -116,11 +118,13 @@ rule drop_proxies:
         mark=touch("<results>/media/.dropped"),
     log:
         "<results>/logs/drop_proxies.log",
+    benchmark:
+        "<results>/benchmarks/drop_proxies.tsv"
     conda:
         "../envs/media.yaml"
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=lambda w, attempt: RESOURCES.dropping_minutes(attempt),
     script:
         "../scripts/drop_proxies.py"
 
@@ -144,6 +148,6 @@ rule repack_shard:
         "../envs/media.yaml"
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=lambda w, attempt: RESOURCES.moving_minutes(w.collection, w.shard, attempt),
     script:
         "../scripts/repack_shard.py"

@@ -27,8 +27,9 @@ rule measure_synchrony:
     threads: lambda w: RESOURCES.media_threads()
     resources:
         mem_mb=lambda w, threads, attempt: (500 + 300 * threads) * attempt,
-        runtime=lambda w, threads, attempt: attempt
-        * RESOURCES.media_minutes(w.collection, w.shard, threads),
+        runtime=lambda w, threads, attempt: RESOURCES.media_minutes(
+            w.collection, w.shard, threads, attempt
+        ),
     params:
         protocol=synchrony_protocol(),
     script:
@@ -130,8 +131,12 @@ rule probe_features:
         "../envs/models.yaml"
     threads: min(CONFIG.probes.folds, 8)
     resources:
-        mem_mb=lambda w, input, attempt: (2000 + 10 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (60 + int(input.size_mb)) * attempt,
+        mem_mb=lambda w, attempt: RESOURCES.probing(
+            w.model, scopes(CONFIG)[w.scope], attempt
+        ).mem_mb,
+        runtime=lambda w, attempt: RESOURCES.probing(
+            w.model, scopes(CONFIG)[w.scope], attempt
+        ).runtime,
     params:
         protocol=lambda w: LAYOUT.probe_parameters(w.modality, w.scope),
     script:

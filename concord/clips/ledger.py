@@ -45,6 +45,21 @@ def assign(path: Path, members: pa.Table, shard_size: int) -> pa.Array:
     return _column(ledger, "shard").take(_places(members, ledger))
 
 
+def shard_bytes(path: Path) -> dict[int, int]:
+    """Bytes of the files that were ever assigned to each shard, as the ledger at `path` knows.
+
+    Empty where there is none, or it cannot be read.
+    """
+    with suppress(UserError):
+        sizes = (
+            read_table(path, LEDGER, ["shard", "size"])
+            .group_by("shard")
+            .aggregate([("size", "sum")])
+        )
+        return dict(zip(sizes["shard"].to_pylist(), sizes["size_sum"].to_pylist(), strict=True))
+    return {}
+
+
 def _from_plans(folder: Path) -> pa.Table:
     """The ledger of the members that readable plan files name in their first column."""
     ids, shards = list[str](), list[int]()

@@ -176,9 +176,62 @@ def test_what_a_job_asks_for_follows_from_its_clips(tmp_path: Path) -> None:
     assert local.memory_mb("mini", *full) >= specs["mini"].memory_mb
     layout._rows = dict.fromkeys(layout.plans("c"), 2500).__getitem__  # as if full of clips
     assert local.memory_mb("mini", *full) > local.memory_mb("mini", *last)
-    assert local.minutes("mini", *full) > local.minutes("mini", *last) > 15
-    assert asked(2, 0).minutes("mini", *full) > local.minutes("mini", *full)
-    assert cluster.minutes("mini", *full) == gpu.minutes("mini", *full)
+    assert local.minutes("mini", *full, 1) > local.minutes("mini", *last, 1) > 15
+    assert asked(2, 0).minutes("mini", *full, 1) > local.minutes("mini", *full, 1)
+    assert cluster.minutes("mini", *full, 1) == gpu.minutes("mini", *full, 1)
+    plain = local.minutes("mini", *full, 1), local.memory_mb("mini", *full)
+    config.results.joinpath("media").mkdir()
+    (config.results / "media/.dropped").touch()
+    assert local.minutes("mini", *full, 1) > plain[0], "proxies are made again"
+    assert local.memory_mb("mini", *full) > plain[1]
+
+
+def test_no_job_on_clips_asks_for_more_time_than_it_may(tmp_path: Path) -> None:
+    config, layout = planned(tmp_path, count=3, clips={"shard_size": 2, "max_job_hours": 10})
+    resources = JobResources(config, layout.specs, layout, None, 0)
+    assert resources.dropping_minutes(1) < 30
+    small = resources.media_minutes("c", "0000", 4, 1)
+    assert resources.media_minutes("c", "0000", 4, 2) == 2 * small
+    layout._bytes = lambda path: {0: 5 * 10**9, 1: -1}  # the first two clips are long
+    assert small < resources.media_minutes("c", "0000", 4, 1) < small + 4, "each ends in time"
+    assert resources.moving_minutes("c", "0000", 1) > resources.moving_minutes("c", "0001", 1)
+    layout._rows = lambda path: 10**6
+    assert resources.media_minutes("c", "0000", 4, 1) == 600
+    assert resources.minutes("mini", "video", "c", "0000-0004", 3) == 600
+    assert resources.moving_minutes("c", "0001", 1) == 600
+    assert resources.dropping_minutes(1) == 600
+    layout._rows = lambda path: 10**5
+    assert 40 < resources.dropping_minutes(1) < 90
+
+
+def test_tables_are_read_in_as_much_memory_as_their_columns_take(tmp_path: Path) -> None:
+    """Vectors count where they are read, and samples only as far as they are drawn."""
+    config, layout = planned(tmp_path, count=1)
+    resources = JobResources(config, layout.specs, layout, None, 0)
+    learning = "mini", ["c"]
+    small = resources.summary(1).mem_mb, resources.probing(*learning, 1).mem_mb
+    assert max(small) < 4500
+    layout._rows = lambda path: 10**6
+    rows = 10**6 * (3 + 1 + 2)  # clips, media, summary; a score; two embeddings
+    assert resources.summary(1).mem_mb == 2000 + rows * 1500 // 10**6
+    assert resources.summary(2).runtime == 2 * (30 + rows // 10**5)
+    dim = layout.specs["mini"].dim
+    read = 2 * 4 * dim + 1500
+    assert resources.probing(*learning, 1).mem_mb == 2000 + read + 40 * dim * 20_000 // 10**6
+    assert resources.projecting(*learning, 1).mem_mb == 4000 + read
+
+
+def test_time_for_fetching_objects_is_asked_for(tmp_path: Path) -> None:
+    config, layout = planned(tmp_path, count=1)
+    layout._bytes = lambda path: {0: 10**10}
+    local = JobResources(config, layout.specs, layout, None, 0).media_minutes("c", "0000", 1, 1)
+    far = config.model_copy(
+        update={
+            "collections": {"c": config.collections["c"].model_copy(update={"path": ["s3://b/p"]})}
+        }
+    )
+    remote = JobResources(far, layout.specs, layout, None, 0).media_minutes("c", "0000", 1, 1)
+    assert remote - local == 34
 
 
 def planned(folder: Path, count: int, **options):
@@ -203,7 +256,9 @@ def test_media_jobs_use_the_cores_there_are(tmp_path: Path) -> None:
     assert threads(96, workers=2) == 2, "as the user says"
     resources = JobResources(layout.config, layout.specs, layout, 16, 0)
     layout._rows = lambda path: 1000
-    assert resources.media_minutes("c", "0000", 1) > resources.media_minutes("c", "0000", 8) > 15
+    assert (
+        resources.media_minutes("c", "0000", 1, 1) > resources.media_minutes("c", "0000", 8, 1) > 15
+    )
 
 
 def test_a_job_tells_where_its_time_went(fake, tmp_path):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from concord.errors import UserError
+from concord.errors import MachineError, UserError
 from concord.files import atomic_path, told_faults
 from concord.tables import Table, read_table, to_arrow, write_table
 
@@ -43,9 +43,13 @@ class Resume:
         with told_faults(self.journal):
             self.output.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open_locked(self.journal)
-        self.done: dict[str, Row] = {row["key"]: row for row in self._read_previous()}
-        self.done.update((row["key"], row) for row in self._read_journal())
         self._added = 0
+        try:
+            rows = [*_readable(self.previous, self.table), *self._read_journal()]
+        except BaseException:
+            self._file.close()
+            raise
+        self.done: dict[str, Row] = {row["key"]: row for row in rows}
         return self
 
     def __exit__(
@@ -102,9 +106,6 @@ class Resume:
         self.output.unlink(missing_ok=True)
         return len(known) - len(self.done)
 
-    def _read_previous(self) -> list[Row]:
-        return _readable(self.previous, self.table)
-
     def _read_journal(self) -> list[Row]:
         self._file.seek(0)
         content = self._file.readall()
@@ -120,6 +121,8 @@ def _journaled(whole: bytes, table: Table) -> Iterator[Row]:
         try:
             row = _row(line)
             to_arrow(table, [row])
+        except MemoryError:  # pyarrow's is an ArrowException too
+            raise
         except (ValueError, pa.ArrowException):
             continue  # written by an older version, or damaged: the clip is done again
         if row.get("key"):
@@ -127,11 +130,13 @@ def _journaled(whole: bytes, table: Table) -> Iterator[Row]:
 
 
 def _readable(path: Path, table: Table) -> list[Row]:
-    """The rows of a table; none if it is not there or damaged."""
+    """The rows of a table; none if it is not there or damaged, or of another version."""
     if not path.exists():
         return []
     try:
         return _rows(read_table(path, table))
+    except MachineError:
+        raise
     except UserError:
         # The output it was a link of is reported where it is read; here the work is done again.
         return []

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from concord.errors import DamagedError, UserError
+from concord.errors import DamagedError, MachineError, UserError, shortened
 from concord.files import atomic_path
 
 STATUSES = ("ok", "skipped", "failed")
@@ -336,8 +336,8 @@ def read_table(path: Path, table: Table, columns: list[str] | None = None) -> pa
     """Read a Parquet file written by `write_table`.
 
     Columns that a readable earlier version lacks are null.
-    Raises UserError when the file is missing, another table or another version, DamagedError when
-    its content is not what was written.
+    Raises UserError when it is another table or another version, MachineError when the file is
+    missing or the system fails, DamagedError when its content is not what was written.
     """
     with _told_damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         note = _note(file.schema_arrow)
@@ -360,16 +360,22 @@ def read_any(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 @contextmanager
 def _told_damage(path: Path) -> Iterator[None]:
-    """Raise a UserError where a file cannot be read, DamagedError where its content is at fault."""
+    """Raise a MachineError where a file cannot be read, DamagedError where its content is at fault.
+
+    A lack of memory stays a MemoryError, though pyarrow's is an ArrowException too.
+    """
     try:
         yield
+    except MemoryError:
+        raise
     except (OSError, ValueError, pa.ArrowException) as error:
         number = getattr(error, "errno", None)
-        if number is None:  # else the system, not the content
+        if number is None and type(error) is not pa.ArrowException:  # that: no thread to be had
             raise DamagedError(path, error) from error
-        raise UserError(
-            f"{path}: cannot be read ({os.strerror(number)}); run the same command again, which "
-            "makes what is missing"
+        why = os.strerror(number) if number else shortened(error)
+        raise MachineError(
+            f"{path}: cannot be read ({why}); run the same command again, which makes what is "
+            "missing"
         ) from error
 
 

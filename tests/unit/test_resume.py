@@ -7,11 +7,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from concord.errors import DamagedError, UserError
+from concord.errors import DamagedError, MachineError, UserError
 from concord.resume import Resume, forget
 from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
@@ -98,6 +100,33 @@ def test_a_changed_byte_in_a_table_is_never_a_number(tmp_path: Path) -> None:
         output.write_bytes(whole[:at] + bytes([whole[at] ^ 65]) + whole[at + 1 :])
         with pytest.raises(DamagedError, match=r"0000\.parquet: damaged"):
             read_table(output, EMBEDDINGS)
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("pyarrow.parquet.ParquetFile.read", pa.ArrowMemoryError("malloc of size 1 failed")),
+        ("pyarrow.parquet.ParquetFile.read", pa.ArrowException("Failed to launch worker thread")),
+        ("concord.resume.to_arrow", pa.ArrowMemoryError("malloc of size 1 failed")),
+    ],
+)
+def test_a_machine_at_fault_costs_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
+) -> None:
+    """Memory or threads that ran out are not damage, for which a job would remove the file."""
+    output = tmp_path / "0000.parquet"
+    run_shard(output, ["a"])
+    with Resume(output, EMBEDDINGS) as resume:
+        resume.add(row("b"))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        with pytest.raises((MemoryError, MachineError)), Resume(output, EMBEDDINGS):
+            pass
+    assert run_shard(output, ["a", "b"]) == []
 
 
 def test_a_full_disk_leaves_a_journal_that_goes_on(

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from concord.errors import MachineError
 
@@ -95,10 +96,18 @@ def _remove_stale(path: Path) -> None:
         stale = path.with_name(name)
         try:
             with stale.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_to_look(file)
                 stale.unlink(missing_ok=True)
         except OSError:
             continue  # still being written, or already gone
+
+
+def lock_to_look(file: BinaryIO) -> None:
+    """Lock a file that is open for reading; raises BlockingIOError if a process holds it for good.
+
+    The lock is a shared one: NFS gives an exclusive one only to those who opened it for writing.
+    """
+    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,9 +2,11 @@
 
 A job holds a locked file, results/.jobs/HOST.PID, for as long as it lives: the lock ends with the
 process, however that ends. A new run names itself in results/.jobs/run and then ends the jobs that
-are still there; a job that starts too late finds another run's name and does nothing.
+are still there; a job that starts too late finds another run's name and does nothing, and neither
+does the Snakemake that a cluster starts for it, which would remove the job's outputs first.
 """
 
+import atexit
 import fcntl
 import os
 import signal
@@ -13,13 +15,14 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 
 from concord.errors import UserError
-from concord.files import told_faults, write_text
+from concord.files import lock_to_look, told_faults, write_text
 
 RUN = "CONCORD_RUN"
 """Variable of the environment that tells jobs to which run they belong."""
@@ -41,7 +44,7 @@ def begin_run(results: Path) -> None:
     if left := living(results):
         names = ", ".join(sorted({_what(path) for path in left}))
         print(
-            f"note: {len(left)} jobs of an earlier run that was killed are still at work on "
+            f"note: {len(left)} processes of an earlier run that was killed are still at work on "
             f"{results} ({names}); they are ended first",
             file=sys.stderr,
             flush=True,
@@ -59,10 +62,8 @@ def registered(results: Path, what: str) -> Iterator[None]:
     path = results / ".jobs" / f"{socket.gethostname()}.{os.getpid()}"
     with told_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w", encoding="utf-8")
+        file = _open_held(path)
     with file:
-        with suppress(OSError):  # a file system without locks: there is no more to be done
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             with told_faults(path):
                 file.write(what)
@@ -71,6 +72,16 @@ def registered(results: Path, what: str) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def join_run(results: Path) -> None:
+    """Count this process among the jobs at work until it ends: a Snakemake started for a job.
+
+    Raises UserError as `registered` does.
+    """
+    stack = ExitStack()
+    stack.enter_context(registered(results, "the Snakemake of a job"))
+    atexit.register(stack.close)
 
 
 def living(results: Path) -> list[Path]:
@@ -90,16 +101,28 @@ def _check_run(path: Path, results: Path) -> None:
         )
 
 
+def _open_held(path: Path) -> TextIO:
+    """A file that this process holds; anew where one who looked on took it for a dead one's."""
+    while True:
+        file = path.open("w", encoding="utf-8")
+        with suppress(OSError):  # a file system without locks: there is no more to be done
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
 def _is_dead(path: Path) -> bool:
-    """Whether no process holds the file, which is then removed."""
+    """Whether no process holds the file, which is then removed; no, if that cannot be found out."""
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_to_look(file)
             path.unlink(missing_ok=True)
-    except BlockingIOError:
-        return False
+    except FileNotFoundError:
+        return True
     except OSError:
-        pass  # gone by now
+        return False
     return True
 
 
@@ -121,7 +144,7 @@ def _end(path: Path) -> None:
         host, pid = path.name.rsplit(".", 1)
         print(
             f"waiting for the job {_what(path)} of an earlier run (process {pid} on {host}); "
-            "end it there to go on at once",
+            f"end it there to go on at once, or delete {path} if it is no more",
             file=sys.stderr,
             flush=True,
         )

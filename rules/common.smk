@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from concord import clips, cluster, run
+from concord import clips, cluster, orphans, run
 from concord.blocks import PATTERN
 from concord.errors import UserError, printable
 from concord.layout import Layout
@@ -84,3 +84,5 @@ if workflow.is_main_process:
         or_stop(run.lock_results, CONFIG.results)
     run.tell(unmeasured(CONFIG, SPECS))
     plan([name for name in CONFIG.collections if not CONFIG.is_demo(name)])
+else:
+    or_stop(orphans.join_run, CONFIG.results.resolve())

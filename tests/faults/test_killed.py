@@ -69,7 +69,7 @@ def test_a_job_that_hangs_does_not_outlive_its_run(site: Site, tmp_path: Path) -
     job.send_signal(signal.SIGSTOP)
     run.kill(orphans=True)
     printed = workflow.run()
-    assert "jobs of an earlier run that was killed are still at work" in printed
+    assert "processes of an earlier run that was killed are still at work" in printed
     assert "score_task/video_text.mini.own" in printed
     assert not job.is_running() or job.status() == "zombie"
     assert content(workflow) == site.wanted

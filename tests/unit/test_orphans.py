@@ -1,15 +1,19 @@
 """Jobs that a killed run left never write beside those of the next one."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from concord import orphans, run
+from concord.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +61,7 @@ def test_a_new_run_ends_the_jobs_of_one_that_was_killed(
     log = (results / "logs/score_task/a.b.log").read_text()
     assert "ended from outside (SIGTERM)" in log
     assert "tidied" in log
-    assert "1 jobs of an earlier run that was killed" in capsys.readouterr().err
+    assert "1 processes of an earlier run that was killed" in capsys.readouterr().err
     assert orphans.living(results) == []
 
 
@@ -81,6 +85,68 @@ def test_a_job_that_starts_too_late_does_nothing(
     log = (results / "logs/score_task/a.b.log").read_text()
     assert "another run has begun since this job was started" in log
     assert "yes" not in log
+
+
+def test_a_snakemake_that_starts_too_late_is_refused_and_one_in_time_is_seen(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""if True:
+        import time
+        from pathlib import Path
+        from concord.orphans import join_run
+        join_run(Path({str(results)!r}))
+        print("joined", flush=True)
+        time.sleep(60)
+    """
+    command = [sys.executable, "-c", code]
+    place = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    old = os.environ[orphans.RUN]
+    process = subprocess.Popen(command, **place)
+    assert process.stdout.readline() == "joined\n"
+    assert [path.read_text() for path in orphans.living(results)] == ["the Snakemake of a job"]
+    orphans.begin_run(results)
+    process.communicate(timeout=120)
+    assert process.returncode == -15
+    late = subprocess.run(command, **place, env={**os.environ, orphans.RUN: old}, timeout=120)
+    assert "another run has begun" in late.stderr
+    assert orphans.living(results) == []
+
+
+def test_locks_are_seen_where_only_writers_may_lock_alone(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, which refuses an exclusive lock to those who opened a file for reading."""
+    process = start(results)
+    flock = fcntl.flock
+
+    def as_on_nfs(file: BinaryIO, kind: int) -> None:
+        number = file if isinstance(file, int) else file.fileno()
+        writable = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        if kind & fcntl.LOCK_EX and not writable:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(number, kind)
+
+    monkeypatch.setattr(fcntl, "flock", as_on_nfs)
+    (results / ".tmp-a.txt-dead.txt").touch()
+    write_text(results / "a.txt", "new")
+    assert not (results / ".tmp-a.txt-dead.txt").exists()
+    assert len(orphans.living(results)) == 1
+    process.kill()
+    process.wait()
+    assert orphans.living(results) == []
+
+
+def test_a_job_that_cannot_be_looked_at_may_live(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = results / ".jobs" / "elsewhere.1"
+    left.touch()
+
+    def refuse(file: BinaryIO, kind: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert orphans.living(results) == [left]
 
 
 def test_what_a_killed_job_left_counts_for_nothing(results: Path) -> None:

@@ -142,6 +142,25 @@ def test_two_runs_at_once_are_refused(workflow: Workflow) -> None:
     workflow.run()
 
 
+def test_the_snakemake_of_a_job_that_a_killed_run_submitted_removes_nothing(
+    workflow: Workflow,
+) -> None:
+    """As a cluster starts it, late; it would remove the job's outputs before its script began."""
+    workflow.run()
+    scores = workflow.folder / "results/scores/synchrony/signal/own.parquet"
+    before = scores.read_bytes()
+    job = ("--mode", "remote", "--target-jobs", "score_synchrony:collection=own", "--force")
+    alone = ("--allowed-rules", "score_synchrony", "--nolock", "--cores", "1")
+    workflow.environment["CONCORD_RUN"] = "an earlier one"
+    printed = workflow.run(*job, *alone, ok=False)
+    assert "another run has begun since this job was started" in printed
+    assert scores.read_bytes() == before
+    del workflow.environment["CONCORD_RUN"]
+    workflow.run(*job, *alone)
+    assert scores.exists()
+    assert not [p for p in (workflow.folder / "results/.jobs").iterdir() if p.name != "run"]
+
+
 def test_an_odd_place_and_locale(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = workflow.folder / "odd d'ir é"
     odd.mkdir()

@@ -4,7 +4,6 @@ A killed Snakemake leaves its jobs on the cluster, where they would write beside
 run. All jobs of a results folder carry its name, so the next run finds and cancels them first.
 """
 
-import getpass
 import hashlib
 import os
 import shutil
@@ -75,7 +74,7 @@ def end_orphans(results: Path, remote: bool) -> list[str]:
 
 def _orphans(results: Path) -> list[str]:
     """The ids of the folder's jobs that SLURM knows and that have not ended."""
-    user, name = f"--user={getpass.getuser()}", run_name(results)
+    user, name = f"--user={os.getuid()}", run_name(results)
     lines = _slurm(results, "squeue", "--noheader", user, "--format=%A %j").splitlines()
     named = (line.split(maxsplit=1) for line in lines)
     return [i for i, job in named if job.rpartition("_")[0].endswith(name)]

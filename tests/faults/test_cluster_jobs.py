@@ -1,5 +1,6 @@
 """Jobs on the cluster die in every way; the run goes on, or the same command ends it."""
 
+import os
 import signal
 import subprocess
 import time
@@ -35,6 +36,27 @@ def test_a_node_crashes_and_a_job_is_cancelled(
     printed = run.printed()
     assert f"SLURM-job '{job}' failed due to a node failure" in printed
     assert f"SLURM-job '{again}' failed, SLURM status is: 'CANCELLED'" in printed
+
+
+def test_a_node_is_lost_and_its_job_works_on(
+    on_slurm: Callable[..., ClusterRun], slurm: PrivateSlurm
+) -> None:
+    """The job that SLURM starts in its place waits for it, and takes over what it did."""
+    run = on_slurm()
+    process = run.start()
+    job = run.job_of("transcode_shard")
+    journal = run.folder / "results/media/own/0000/.media.parquet.journal"
+    slurm.wait(journal.exists, "the job holds its shard", 120)
+    pids = run.freeze(job)
+    node = slurm.client("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    slurm.stop(f"slurmd-{node}", signal.SIGKILL)
+    log = run.folder / "results/logs/transcode_shard/own.0000.log"
+    slurm.wait(lambda: "waiting for a process of" in log.read_text(), "the next job waits", 300)
+    assert run.job_of("transcode_shard") != job
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    ends_well(run, process)
+    assert f"SLURM-job '{job}' failed due to a node failure" in run.printed()
 
 
 def test_a_job_over_its_time_and_one_over_its_memory(on_slurm: Callable[..., ClusterRun]) -> None:

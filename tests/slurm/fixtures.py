@@ -104,8 +104,8 @@ class ClusterRun(Workflow):
             time.sleep(0.2)
         raise AssertionError(f"no job of {rule} came to be {state}\n{self.printed()[-4000:]}")
 
-    def freeze(self, job: str, seconds: float = 120) -> None:
-        """Stop all that a job started, as if it hung, once its script is at work."""
+    def freeze(self, job: str, seconds: float = 120) -> list[int]:
+        """Stop all that a job started, as if it hung, once its script is at work; the processes."""
         assert self.slurm is not None
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -113,7 +113,7 @@ class ClusterRun(Workflow):
             if any("/.snakemake/scripts/" in command for command in pids.values()):
                 for pid in pids:
                     os.kill(pid, signal.SIGSTOP)
-                return
+                return list(pids)
             time.sleep(0.05)
         raise AssertionError(f"job {job} did not start its script\n{self.printed()[-4000:]}")
 

@@ -118,10 +118,10 @@ def _parts(layout: Layout) -> Iterator[Part]:
             tables = layout.embeddings(model, modality, collection)
             if modality == "text":
                 continue
-            if modality in COMPANIONS:
-                shards = {path.stem: path for path in layout.companions(collection, modality)}
+            beside = {path.stem: path for path in layout.companions(collection, modality)}
+            inputs = beside if modality in COMPANIONS else shards
             for table in tables:
-                yield _of_shards(stage, table, shards, sizes)
+                yield _of_shards(stage, table, inputs, sizes)
         for mark in layout.tree_marks(collection):
             yield Part("tree", mark)
     yield from _text_parts(layout)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from concord.cost_table import LAST_STAGE
+from concord.files import is_current
 from concord.layout import Layout
 from concord.models.base import COMPANIONS
 from concord.progress import last_said
@@ -70,11 +71,7 @@ class Part:
 
     @cached_property
     def is_done(self) -> bool:
-        try:
-            made = self.output.stat().st_mtime_ns
-            return all(path.stat().st_mtime_ns <= made for path in self.inputs)
-        except OSError:
-            return False
+        return is_current(self.output, self.inputs)
 
 
 def stages(layout: Layout) -> list[Stage]:

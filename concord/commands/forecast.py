@@ -43,20 +43,29 @@ def scaled(cost: Cost, probe: Probe, seen: Measured | None, unit: Cost | None) -
     """A stage's cost by constants, with what the probe says of it.
 
     `seen` is what was measured, and `unit` what the constants say of the clips it was measured
-    with: the work is to the stage's estimate as the measured work is to that.
+    with: the work is to the stage's estimate as the measured work is to that. What was measured on
+    a GPU says nothing of the work without one, nor the other way round.
     """
     if probe.import_s is not None:
         cost = replace(cost, start_s=probe.import_s)
     if seen is None or seen.start_s < 0 or unit is None or not unit.work_s:
         return cost
     library_s = probe.library_s if cost.stage.startswith("embeddings/") else 0.0
-    return replace(
+    imports_s, work_s = cost.start_s + library_s, cost.work_s * seen.work_s / unit.work_s
+    cost = replace(
         cost,
-        work_s=cost.work_s * seen.work_s / unit.work_s,
-        start_s=cost.start_s + library_s + seen.start_s,
+        start_s=imports_s + seen.start_s,
         size=cost.size * seen.size / unit.size if seen.size and unit.size else cost.size,
         memory_mb=seen.memory_mb,
-        probed=True,
+    )
+    if not seen.on_gpu:
+        return replace(cost, work_s=work_s, probed=True)
+    return replace(
+        cost,
+        beside_s=work_s,
+        gpu_s=cost.gpu_s * seen.gpu_s / unit.gpu_s,
+        gpu_start_s=imports_s + seen.gpu_start_s,
+        gpu_probed=True,
     )
 
 
@@ -85,22 +94,28 @@ def forecasts(costs: Sequence[Cost], cores: int, gpus: int) -> list[Forecast]:
     return [_forecast(cost, cores, gpus) for cost in (*costs, own)]
 
 
+def factor(probed: bool) -> float:
+    """How far the truth may be from a forecast, either way."""
+    return PROBED_FACTOR if probed else CONSTANT_FACTOR
+
+
 def _forecast(cost: Cost, cores: int, gpus: int) -> Forecast:
-    hours, factor = cost.core_hours, PROBED_FACTOR if cost.probed else CONSTANT_FACTOR
     gpu_hours = cost.gpu_hours if gpus else 0.0
+    hours = cost.core_hours_beside if gpu_hours else cost.core_hours
+    probed = cost.gpu_probed if gpu_hours else cost.probed
     work_s = 3600 * gpu_hours / max(1, min(gpus, cost.jobs)) if gpu_hours else 3600 * hours / cores
     wall_s = work_s + LATENCY_S * cost.jobs / min(cores, max(1, cost.jobs))
     return Forecast(
         cost.stage,
         cost.jobs,
         hours,
-        hours / factor,
-        hours * factor,
+        hours / factor(probed),
+        hours * factor(probed),
         gpu_hours,
         wall_s,
         cost.size,
         cost.memory_mb,
-        cost.probed,
+        probed,
     )
 
 

@@ -27,6 +27,7 @@ from concord.commands.estimates import (
 from concord.commands.forecast import (
     Forecast,
     Spent,
+    factor,
     forecasts,
     keep,
     sampled,
@@ -134,20 +135,28 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
                 checks += modality != "text" or (prompt_set, spec.name) not in embedded
                 if modality in COMPANIONS:
                     beside = Footage(_files(found.collections[name], modality), 0, 0, 0)
-                    yield embedding_cost(spec, modality, beside, _blocks(config, jobs))
+                    yield _embedding(config, spec, modality, beside, jobs)
                 elif modality != "text":
-                    yield embedding_cost(spec, modality, clips, _blocks(config, jobs))
+                    yield _embedding(config, spec, modality, clips, jobs)
                 elif prompt_set and (prompt_set, spec.name) not in embedded:
                     embedded.add((prompt_set, spec.name))
                     count = len(planned_texts(config, found.prompts[prompt_set]))
                     prompts = Footage(count, 0, 0, 0)
-                    blocks = _blocks(config, _shards(config, count))
-                    yield embedding_cost(spec, "text", prompts, blocks)
+                    yield _embedding(config, spec, "text", prompts, _shards(config, count))
         if "synchrony" in config.tasks:
             yield synchrony_cost(clips, jobs)
         tables = sum(task != "features" for task, _ in scored) + ("synchrony" in config.tasks)
         yield Cost("scores", tables + checks, 0.0)
     yield Cost(LAST_STAGE, LAST_JOBS, LAST_JOBS_S)
+
+
+def _embedding(
+    config: Config, spec: ModelSpec, modality: Modality, found: Footage, shards: int
+) -> Cost:
+    """What embedding costs, on the device that the model is configured for."""
+    jobs = ceil(shards / config.clips.shards_a_block)
+    cost = embedding_cost(spec, modality, found, jobs)
+    return replace(cost, gpu_s=0.0) if config.models[spec.name].device == "cpu" else cost
 
 
 def _files(described: Described, modality: Modality) -> int:
@@ -170,10 +179,6 @@ def _shards(config: Config, count: int) -> int:
     return ceil(count / config.clips.shard_size)
 
 
-def _blocks(config: Config, shards: int) -> int:
-    return ceil(shards / config.clips.shards_a_block)
-
-
 def _total(parts: Iterable[Cost]) -> list[Cost]:
     """The costs of all collections together, a stage a row."""
     stages: dict[str, list[Cost]] = defaultdict(list)
@@ -183,9 +188,11 @@ def _total(parts: Iterable[Cost]) -> list[Cost]:
         replace(
             group[0],
             probed=all(part.probed for part in group),
+            gpu_probed=all(part.gpu_probed for part in group),
             jobs=sum(part.jobs for part in group),
             work_s=sum(part.work_s for part in group),
             gpu_s=sum(part.gpu_s for part in group),
+            beside_s=sum(part.beside_s for part in group),
             size=sum(part.size for part in group),
         )
         for group in stages.values()
@@ -214,13 +221,15 @@ def _print_forecast(
     rows = [_row(stage, before.get(stage.stage), bool(before)) for stage in stages]
     print_table(columns, [*rows, _sum(stages, before)])
     wall_s = sum(stage.wall_s for stage in stages)
-    low, high = (wall_s * sum(ends) / sum(s.core_hours for s in stages) for ends in _ends(stages))
+    low = sum(stage.wall_s / factor(stage.probed) for stage in stages)
+    high = sum(stage.wall_s * factor(stage.probed) for stage in stages)
     say(
         f"\nAbout {words(wall_s)} on {cores} cores and {gpus} GPUs like this machine's, from "
         f"{words(low)} to {words(high)} (--cores, --gpus).\nBy probe: a few of your clips were "
         f"worked on here. By constants: of {MACHINE}, with clips and networks like yours.\n"
-        "GPU-hours replace core-hours where there is a GPU; one of 20 TFLOP/s in practice is "
-        "assumed.\nEverything counts; `snakemake -n` lists the jobs that would run now."
+        "Where there are GPU-hours, core-hours are those beside the GPU; constants assume one of "
+        "20 TFLOP/s in practice.\n"
+        "Everything counts; `snakemake -n` lists the jobs that would run now."
     )
 
 

@@ -36,11 +36,13 @@ LOOK_S = 0.3
 
 @dataclass
 class Measured:
-    """Of one stage: seconds of processor, or of wall time where a GPU works, for these clips."""
+    """Of one stage: seconds of processor for these clips, and those that a GPU was held."""
 
     start_s: float = 0.0
     work_s: float = 0.0
-    wall_s: float = 0.0
+    gpu_start_s: float = 0.0
+    gpu_s: float = 0.0
+    on_gpu: bool = False
     size: float = 0.0
     clips: int = 0
     memory_mb: float | None = None

@@ -14,7 +14,8 @@ from concord.commands.forecast import forecasts, keep, kept, scaled, together
 from concord.commands.probing import Measured, Probe
 from concord.cost_table import COST
 from concord.media.ffmpeg import find_ffmpeg
-from concord.tables import write_table
+from concord.probe import AGAIN, _of_gpu
+from concord.tables import EMBEDDINGS, write_table
 
 
 def call(*words: str) -> Result:
@@ -76,6 +77,59 @@ def test_a_stage_is_scaled_by_what_was_measured() -> None:
     assert found.core_hours == pytest.approx(212 / 3600)
     unseen = scaled(cost, probe, None, None)
     assert (unseen.work_s, unseen.start_s, unseen.probed) == (100.0, 1.0, False)
+
+
+COST_OF_TWO = Cost("embeddings/m/video", 2, work_s=100.0, gpu_s=10.0, beside_s=20.0)
+UNIT = Cost("embeddings/m/video", 0, work_s=2.0, gpu_s=0.2, beside_s=0.4)
+
+
+def test_gpu_hours_rest_on_what_was_measured_on_a_gpu() -> None:
+    seen = Measured(start_s=3.0, work_s=1.0, gpu_start_s=5.0, gpu_s=0.8, on_gpu=True)
+    found = scaled(COST_OF_TWO, Probe(import_s=1.0, library_s=2.0), seen, UNIT)
+    (stage, _), (without, _) = (forecasts([found], 4, gpus) for gpus in (1, 0))
+    assert stage.gpu_hours == pytest.approx((10.0 * 0.8 / 0.2 + 2 * (1 + 2 + 5)) / 3600)
+    assert stage.core_hours == pytest.approx((100.0 * 1 / 2 + 2 * (1 + 2 + 3)) / 3600), "beside it"
+    assert (stage.probed, stage.high / stage.core_hours) == (True, 1.5)
+    assert without.core_hours == pytest.approx((100.0 + 2 * 6) / 3600)
+    assert not without.probed, "by constants"
+    assert without.high == pytest.approx(3 * without.core_hours)
+
+
+def test_what_was_measured_without_a_gpu_says_nothing_of_one() -> None:
+    seen = Measured(start_s=3.0, work_s=4.0)
+    found = scaled(COST_OF_TWO, Probe(import_s=1.0), seen, UNIT)
+    (stage, _), (without, _) = (forecasts([found], 4, gpus) for gpus in (1, 0))
+    assert (stage.probed, stage.high / stage.core_hours) == (False, pytest.approx(3.0))
+    assert stage.gpu_hours == COST_OF_TWO.gpu_hours
+    assert stage.core_hours == pytest.approx((20.0 + 2 * 4) / 3600)
+    assert (without.probed, without.core_hours) == (True, pytest.approx((200.0 + 2 * 4) / 3600))
+
+
+def test_a_probe_tells_how_long_it_held_a_gpu(tmp_path: Path) -> None:
+    def rounds(device: str) -> list[tuple[Path, float]]:
+        found = []
+        for often, waited_s, computed_s in ((1, 0.5, 3.0), (AGAIN, 0.6, 2.4)):
+            path = tmp_path / f"{often}.parquet"
+            run = {"waited_s": waited_s, "computed_s": computed_s}
+            write_table(path, EMBEDDINGS, [], run=run, computed=[{"device": device}])
+            found.append((path, 10.0))
+        return found
+
+    told = _of_gpu(*rounds("NVIDIA H200"))
+    assert told == {"on_gpu": True, "gpu_start_s": 6.5, "gpu_s": pytest.approx(3.0 / AGAIN)}
+    assert _of_gpu(*rounds("cpu")) == {"on_gpu": False}
+
+
+def test_a_model_for_the_cpu_takes_no_gpu(folder: Path) -> None:
+    def gpu_hours(device: str) -> float:
+        content = yaml.safe_load((folder / "config.yaml").read_text())
+        content["models"] = {"mini": {"device": device}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(content))
+        call("plan", "--no-probe", "--gpus", "1")
+        return sum(stage.gpu_hours for stage in kept(Path("results")))
+
+    assert gpu_hours("auto") > 0
+    assert gpu_hours("cpu") == 0
 
 
 def test_a_collection_out_of_time_is_taken_to_be_like_the_others() -> None:

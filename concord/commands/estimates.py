@@ -69,7 +69,8 @@ class Cost:
     Where there is a GPU, `gpu_s` and, of one core beside it, `beside_s` replace the work; each job
     holds the GPU for `gpu_start_s` before. `size` is what the stage leaves, in bytes. `probed` and
     `gpu_probed` say whether the user's own clips were measured without and on a GPU, `memory_mb`
-    what a job took then. `collection` is of those that a probe tells apart.
+    what a job took then. `collection` is of those that a probe tells apart. `clips` are those that
+    its jobs have a row of; of stages without any, 0.
     """
 
     stage: str
@@ -84,6 +85,7 @@ class Cost:
     probed: bool = False
     gpu_probed: bool = False
     collection: str | None = None
+    clips: int = 0
 
     @property
     def core_hours(self) -> float:
@@ -112,12 +114,14 @@ def footage(paths: Sequence[str]) -> Footage:
 def media_cost(found: Footage, jobs: int) -> Cost:
     """Probing, proxies, waves and volumes."""
     size = found.seconds * (PROXY_BYTES_PER_S + WAVE_BYTES_PER_S)
-    return Cost("media", jobs, found.megapixels * MEDIA_S_PER_MEGAPIXEL, size=size)
+    work_s = found.megapixels * MEDIA_S_PER_MEGAPIXEL
+    return Cost("media", jobs, work_s, size=size, clips=found.clips)
 
 
 def synchrony_cost(found: Footage, jobs: int) -> Cost:
     """Onsets, motion and their offset."""
-    return Cost("synchrony", jobs, found.seconds * SYNCHRONY_S_PER_CLIP_S)
+    work_s = found.seconds * SYNCHRONY_S_PER_CLIP_S
+    return Cost("synchrony", jobs, work_s, clips=found.clips)
 
 
 def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: int) -> Cost:
@@ -133,6 +137,7 @@ def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: in
         gpu,
         decoding,
         size=4.0 * found.clips * spec.dim,
+        clips=found.clips,
     )
 
 

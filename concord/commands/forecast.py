@@ -63,8 +63,8 @@ def scaled(cost: Cost, probe: Probe, seen: Measured | None, unit: Cost | None) -
         cost = replace(cost, start_s=probe.import_s)
     if seen is None or seen.start_s < 0 or unit is None or not unit.work_s:
         return cost
-    library_s = probe.library_s if cost.stage.startswith("embeddings/") else 0.0
-    imports_s, work_s = cost.start_s + library_s, cost.work_s * seen.work_s / unit.work_s
+    package_s = probe.package_s if cost.stage.startswith("embeddings/") else 0.0
+    imports_s, work_s = cost.start_s + package_s, cost.work_s * seen.work_s / unit.work_s
     cost = replace(
         cost,
         start_s=imports_s + seen.start_s,

@@ -53,7 +53,7 @@ class Measured:
 class Probe:
     """What a probe measured: media by collection, others by stage; and why not more.
 
-    `import_s` is what any job takes to begin, `library_s` what PyTorch adds, in seconds of
+    `import_s` is what any job takes to begin, `package_s` what PyTorch adds, in seconds of
     processor.
     """
 
@@ -61,7 +61,7 @@ class Probe:
     stages: dict[str, Measured] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     import_s: float | None = None
-    library_s: float = 0.0
+    package_s: float = 0.0
 
 
 def probe(
@@ -180,7 +180,7 @@ def _take(line: dict[str, Any], stage: str, result: Probe) -> str:
     if what == "start":
         result.import_s = line["start_s"]
     elif what == "library":
-        result.library_s = line["start_s"]
+        result.package_s = line["start_s"]
     elif what == "began":
         result.stages[line["of"]] = Measured(paths=line["paths"], start_s=-1.0)
         return str(line["of"])

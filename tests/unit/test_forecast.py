@@ -80,7 +80,7 @@ def test_the_time_of_a_probe_is_bounded_and_told(folder: Path) -> None:
 
 def test_a_stage_is_scaled_by_what_was_measured() -> None:
     seen = Measured(start_s=3.0, work_s=4.0, size=10.0, memory_mb=200.0)
-    probe = Probe(import_s=1.0, library_s=2.0)
+    probe = Probe(import_s=1.0, package_s=2.0)
     cost = Cost("embeddings/m/video", jobs=2, work_s=100.0, size=1000.0)
     unit = Cost("embeddings/m/video", jobs=0, work_s=2.0, size=20.0)
     found = scaled(cost, probe, seen, unit)
@@ -96,7 +96,7 @@ UNIT = Cost("embeddings/m/video", 0, work_s=2.0, gpu_s=0.2, beside_s=0.4)
 
 def test_gpu_hours_rest_on_what_was_measured_on_a_gpu() -> None:
     seen = Measured(start_s=3.0, work_s=1.0, gpu_start_s=5.0, gpu_s=0.8, on_gpu=True)
-    found = scaled(COST_OF_TWO, Probe(import_s=1.0, library_s=2.0), seen, UNIT)
+    found = scaled(COST_OF_TWO, Probe(import_s=1.0, package_s=2.0), seen, UNIT)
     (stage, _), (without, _) = (forecasts([found], 4, gpus) for gpus in (1, 0))
     assert stage.gpu_hours == pytest.approx((10.0 * 0.8 / 0.2 + 2 * (1 + 2 + 5)) / 3600)
     assert stage.core_hours == pytest.approx((100.0 * 1 / 2 + 2 * (1 + 2 + 3)) / 3600), "beside it"

@@ -44,7 +44,7 @@ def vanished(config: Config, name: str, described: Described) -> str | None:
     told += [
         f"all {count} in {folder}"
         for folder, count in _emptied(known["path"].to_pylist(), seen, roots).items()
-        if count >= MANY or folder in roots
+        if count >= MANY or (folder in roots and not _has_clips(folder, described))
     ]
     if not told and (len(gone) < MANY or 2 * len(gone) <= len(known)):
         return None
@@ -125,6 +125,10 @@ def _unreadable(described: Described) -> dict[str, str]:
 
 def _lies_in(path: str, folders: Iterable[str]) -> bool:
     return any(path.startswith(f"{folder}/") for folder in folders)
+
+
+def _has_clips(folder: str, described: Described) -> bool:
+    return bool(pc.any(pc.starts_with(described.plan["path"], f"{folder}/")).as_py())
 
 
 def _emptied(known: Iterable[str], gone: Iterable[str], roots: set[str]) -> dict[str, int]:

@@ -50,6 +50,15 @@ def test_a_path_that_is_empty_is_missed(tmp_path: Path) -> None:
     assert members(config) == planned
 
 
+def test_few_that_others_took_the_place_of_are_not_missed(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "clips", "1.mp4", "2.mp4")
+    config = measured(configure(tmp_path))
+    shutil.rmtree(folder)
+    fill(folder, "number3.mp4")
+    plan(config)
+    assert members(config).keys() == {"number3.mp4"}
+
+
 def test_a_folder_of_many_is_missed_and_one_of_few_is_not(tmp_path: Path) -> None:
     folder = fill(tmp_path / "clips", *(f"a/{i:02d}.mp4" for i in range(30)))
     fill(folder, *(f"b/x/{i}.mp4" for i in range(5)), *(f"b/y/{i}.mp4" for i in range(6)))

@@ -193,11 +193,18 @@ def _samples(frames: Iterable[Any], layout: Any, rate_hz: int) -> Iterator[np.nd
         now = frame.format.name, frame.layout.name, frame.sample_rate
         if resampler is None or now != kind:
             if resampler:
-                yield from (part.to_ndarray() for part in resampler.resample(None))
-            resampler, kind = av.AudioResampler("fltp", layout, rate_hz), now
-        yield from (part.to_ndarray() for part in resampler.resample(frame))
+                yield from map(_channels, resampler.resample(None))
+            # interleaved: PyAV crashes where eight channels or more lie apart
+            resampler, kind = av.AudioResampler("flt", layout, rate_hz), now
+        yield from map(_channels, resampler.resample(frame))
     if resampler:
-        yield from (part.to_ndarray() for part in resampler.resample(None))
+        yield from map(_channels, resampler.resample(None))
+
+
+def _channels(frame: Any) -> np.ndarray:
+    """Interleaved samples of a frame as [channels, samples]."""
+    samples: np.ndarray = frame.to_ndarray().reshape(frame.samples, -1)
+    return np.ascontiguousarray(samples.T)
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def test_a_cover_is_no_picture(tmp_path: Path) -> None:
     ("subtype", "scale"),
     [("PCM_16", 2**15), ("PCM_24", 2**23), ("PCM_U8", 2**7), ("FLOAT", None), ("DOUBLE", None)],
 )
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("channels", [1, 2, 6, 8, 9])
 def test_waves_give_their_samples(
     tmp_path: Path, subtype: str, scale: int | None, channels: int
 ) -> None:

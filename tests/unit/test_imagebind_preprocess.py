@@ -14,6 +14,7 @@ from torchaudio.compliance.kaldi import fbank
 from torchvision import transforms
 
 from concord.models.base import MediaFile, ModelSpec
+from concord.models.catalogue import protocols
 from concord.models.imagebind import text, views
 from concord.models.imagebind.audio import AudioReader, clip_bounds, mel_clips
 from concord.models.imagebind.pictures import read_image, read_imu, read_map
@@ -259,6 +260,10 @@ def test_options_choose_the_reader() -> None:
     assert reader(spec(), "video") == VIDEO_READERS["15view"]
     assert reader(spec(views="avbench-9view"), "video") == VIDEO_READERS["avbench-9view"]
     assert reader(spec(audio_mean="clip"), "audio") == AudioReader("clip")
+    for protocol, mean in (("imagebind-15view", "running"), ("imagebind-clip-mean", "clip")):
+        options = protocols()[protocol].options
+        assert reader(spec(**options), "audio") == AudioReader(mean)
+        assert reader(spec(**options), "video") == VIDEO_READERS["15view"]
     with pytest.raises(ValueError, match="views '3view', expected one of 15view, avbench-9view"):
         reader(spec(views="3view"), "video")
     with pytest.raises(ValueError, match="no files for text"):

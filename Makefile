@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := demo
-.PHONY: env demo test test-slurm test-faults lint lock clean
+.PHONY: env demo test test-slurm test-faults test-entries lint lock clean
 
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 LOCK := envs/requirements.lock
@@ -42,6 +42,11 @@ test-slurm: env
 # What needs to mount a disk is skipped where this user may not.
 test-faults: env
 	$(BIN)/python -m pytest $(filter-out tests/faults/test_cluster%,$(wildcard tests/faults/test_*.py))
+
+# Every named model of open_clip at full size with random weights, which takes some GB of memory and
+# disk, and every one of transformers through the workflow from a small random checkpoint.
+test-entries: env
+	$(BIN)/python -m pytest tests/entries
 
 lint: env
 	$(BIN)/ruff check .

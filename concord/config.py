@@ -181,7 +181,7 @@ class Model(Section):
         "CUDA_VISIBLE_DEVICES says which GPUs there are",
     )
     compile: bool = Field(
-        False, description="compile the network with torch.compile where the family can"
+        False, description="compile the network with torch.compile; only the family imagebind can"
     )
     memory_mb: Megabytes | None = Field(
         None, ge=1, description="memory of a job; default: the catalogue's"

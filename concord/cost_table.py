@@ -41,6 +41,7 @@ COST = Table(
     ),
 )
 WORKFLOW = "snakemake"
+WORKFLOW_STAGE = "workflow"
 LAST_STAGE = "tables, exports, page"
 _STAGES = {
     "transcode_shard": "media",
@@ -58,7 +59,7 @@ _STAGES = {
     "publish_results": LAST_STAGE,
     "write_tree": "tree",
     "make_demo": "demo",
-    WORKFLOW: "workflow",
+    WORKFLOW: WORKFLOW_STAGE,
 }
 
 

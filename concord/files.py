@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -52,6 +52,15 @@ def fault(error: OSError, path: Path) -> str:
         "and run the same command again: what is done is kept, and `python -m concord plan` "
         "estimates what the whole run needs"
     )
+
+
+def is_current(output: Path, inputs: Iterable[Path]) -> bool:
+    """Whether a file is there, and is no older than what it is made from."""
+    try:
+        made = output.stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns <= made for path in inputs)
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from concord.cost_table import LAST_STAGE
+from concord.files import is_current
 from concord.layout import Layout
 from concord.models.base import COMPANIONS
 from concord.progress import last_said
@@ -70,11 +71,7 @@ class Part:
 
     @cached_property
     def is_done(self) -> bool:
-        try:
-            made = self.output.stat().st_mtime_ns
-            return all(path.stat().st_mtime_ns <= made for path in self.inputs)
-        except OSError:
-            return False
+        return is_current(self.output, self.inputs)
 
 
 def stages(layout: Layout) -> list[Stage]:
@@ -118,10 +115,10 @@ def _parts(layout: Layout) -> Iterator[Part]:
             tables = layout.embeddings(model, modality, collection)
             if modality == "text":
                 continue
-            if modality in COMPANIONS:
-                shards = {path.stem: path for path in layout.companions(collection, modality)}
+            beside = {path.stem: path for path in layout.companions(collection, modality)}
+            inputs = beside if modality in COMPANIONS else shards
             for table in tables:
-                yield _of_shards(stage, table, shards, sizes)
+                yield _of_shards(stage, table, inputs, sizes)
         for mark in layout.tree_marks(collection):
             yield Part("tree", mark)
     yield from _text_parts(layout)

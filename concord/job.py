@@ -18,7 +18,7 @@ from concord.files import write_text
 from concord.logs import log_to
 from concord.protocol import digest
 from concord.run import count_gpus
-from concord.run_state import benchmarks, last_run, marks
+from concord.run_state import benchmarks, is_leader, last_run, marks
 from concord.tables import read_metadata
 from concord.usage import gpu_memory_mb, host_kind, usage
 
@@ -38,7 +38,7 @@ def _noted(snakemake: Any) -> Iterator[None]:
     results, name = _places(Path(snakemake.log[0]))
     mark = marks(results) / f"{digest(str(name))}.json"
     run = last_run(results)
-    about = _about(snakemake) | {"run": run and run.name}
+    about = _about(snakemake) | {"run": run and run.name, "child": bool(run and is_leader(run))}
     _leave(mark, lambda: about)
     status = "failed"
     try:

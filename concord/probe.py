@@ -20,7 +20,7 @@ from concord.media.proxies import Limits
 from concord.media.shard import process_shard
 from concord.models import catalogue
 from concord.scores.synchrony import measure_shard, synchrony_protocol
-from concord.tables import MEDIA, PLAN, TEXTS, read_table, write_table
+from concord.tables import MEDIA, PLAN, TEXTS, read_metadata, read_table, write_table
 from concord.usage import cpu_s
 
 AGAIN = 3
@@ -109,22 +109,15 @@ def _broken(folder: Path) -> dict[str, Any]:
     return {"clip_id": path.name, "path": str(path), "audio_path": None, "key": "broken"}
 
 
-def _twice(stage: str, clips: int, work: Callable[[int], None]) -> None:
-    """Tell what a stage takes to begin and for its clips, from two rounds of different size."""
-    used, walls = [], []
+def _twice(clips: int, work: Callable[[int], None]) -> dict[str, float]:
+    """What a stage takes to begin and for its clips, from two rounds of different size."""
+    used = []
     for often in (1, AGAIN):
-        before, began = cpu_s(), time.monotonic()
+        before = cpu_s()
         work(often)
         used.append(cpu_s() - before)
-        walls.append(time.monotonic() - began)
-    work_s, wall_s = ((b - a) / (AGAIN - 1) for a, b in (used, walls))
-    _tell(
-        stage,
-        start_s=max(used[0] - max(work_s, 0.0), 0.0),
-        work_s=max(work_s, 0.0),
-        wall_s=max(wall_s, 0.0),
-        clips=clips,
-    )
+    work_s = max((used[1] - used[0]) / (AGAIN - 1), 0.0)
+    return {"start_s": max(used[0] - work_s, 0.0), "work_s": work_s, "clips": clips}
 
 
 def _synchrony(config: Config, tables: dict[Path, str], folder: Path, workers: int) -> None:
@@ -145,7 +138,7 @@ def _synchrony(config: Config, tables: dict[Path, str], folder: Path, workers: i
         )
 
     _tell("began", of="synchrony", paths=[row["path"] for row in rows])
-    _twice("synchrony", len(rows), work)
+    _tell("synchrony", **_twice(len(rows), work))
 
 
 def _embedding(
@@ -160,22 +153,40 @@ def _embedding(
 
     spec, means = catalogue.spec(config, name), Means.of(config, name)
     protocol = media_protocol(config, next(iter(tables.values())))
-    stage = f"embeddings/{name}/{modality}"
+    stage, walls = f"embeddings/{name}/{modality}", list[tuple[Path, float]]()
 
     def work(often: int) -> None:
-        output = folder / stage / f"{often}.parquet"
+        output, began = folder / stage / f"{often}.parquet", time.monotonic()
         if modality == "text":
             write_table(folder / "texts.parquet", TEXTS, texts * often)
             embed_texts([folder / "texts.parquet"], output, spec, means)
         else:
             embed_media(list(tables) * often, output, spec, modality, means, protocol)
+        walls.append((output, time.monotonic() - began))
 
     rows = [row for table in tables for row in read_table(table, MEDIA, ["path"]).to_pylist()]
     _tell("began", of=stage, paths=[row["path"] for row in rows])
     try:
-        _twice(stage, len(texts) if modality == "text" else len(rows), work)
+        used = _twice(len(texts) if modality == "text" else len(rows), work)
+        _tell(stage, **used, **_of_gpu(*walls))
     except Exception as error:  # whatever a model lacks: its forecast says so
         _tell("failed", of=stage, why=str(error))
+
+
+def _of_gpu(first: tuple[Path, float], second: tuple[Path, float]) -> dict[str, float | bool]:
+    """How long a GPU was held to begin and for the clips, by tables and how long each took.
+
+    The time for the clips is that of the second round, when the GPU has warmed up.
+    """
+    (run, wall_s), (again, _) = ((read_metadata(path), wall_s) for path, wall_s in (first, second))
+    if all(entry["device"] == "cpu" for entry in run["computed"]):
+        return {"on_gpu": False}
+    works = [sum(note["run"][name] for name in ("waited_s", "computed_s")) for note in (run, again)]
+    return {
+        "on_gpu": True,
+        "gpu_start_s": max(wall_s - works[0], 0.0),
+        "gpu_s": works[1] / AGAIN,
+    }
 
 
 def _tell(what: str, **content: Any) -> None:

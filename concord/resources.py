@@ -16,6 +16,7 @@ from concord import cluster
 from concord.commands.estimates import TYPICAL, Footage, embedding_cost, media_cost, synchrony_cost
 from concord.config import Config
 from concord.errors import UserError
+from concord.files import is_current
 from concord.layout import Layout
 from concord.models.base import Modality, ModelSpec
 from concord.remote.urls import is_remote
@@ -66,13 +67,20 @@ class JobResources:
 
     @cached_property
     def _shards(self) -> int:
-        return sum(len(self.layout.media(name)) for name in self.config.collections)
+        """Shards to work on: those with new or changed clips, or, of other causes, all."""
+        layout = self.layout
+        current = [
+            is_current(media, [plan])
+            for name in self.config.collections
+            for plan, media in zip(layout.plans(name), layout.media(name), strict=True)
+        ]
+        return current.count(False) or len(current)
 
     def media_threads(self) -> int:
         """Clips at a time in one job of the media; one process works on each.
 
-        Where `media.workers` is not set, and the jobs of all shards together would leave cores of
-        this machine idle, each takes more.
+        Where `media.workers` is not set, and the jobs of all shards to work on would leave cores
+        of this machine idle, each takes more.
         """
         media = self.config.media
         if "workers" in media.model_fields_set or self.cores is None:

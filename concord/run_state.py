@@ -78,6 +78,14 @@ def last_run(results: Path) -> Run | None:
     return Run(run.name, run.began, run.node, run.pid, "killed")
 
 
+def is_leader(run: Run) -> bool:
+    """Whether the process that leads a run has started this one, itself or through others."""
+    with suppress(psutil.Error):
+        above = psutil.Process().parents()
+        return run.node == platform.node() and any(process.pid == run.pid for process in above)
+    return False
+
+
 def _is_alive(run: Run, results: Path) -> bool:
     if run.node == platform.node() and not psutil.pid_exists(run.pid):
         return False

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Snakemake runs this after it has made the environment of imagebind.yaml.
+# `snakemake --sdm conda` runs this after it has made the environment of imagebind.yaml.
 # The authors publish no releases, so a commit is installed: one that several public evaluation kits
 # pin. It never ran where Concord was written; another packaging of the same code did
 # (imagebind-packaged 0.1.2). `concord parity imagebind` says how it does on your machine, and

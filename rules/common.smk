@@ -68,6 +68,12 @@ def planned(collection):
     return collection
 
 
+def environment(wildcards):
+    """The conda environment in which a model runs."""
+    own = SPECS[wildcards.model].backend == "imagebind_package"
+    return f"../envs/{'imagebind' if own else 'models'}.yaml"
+
+
 def when_planned(function, *arguments):
     """The function's value, when the plan files of all collections are there."""
     for collection in CONFIG.collections:

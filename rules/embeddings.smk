@@ -20,7 +20,7 @@ rule embed_media:
     wildcard_constraints:
         modality="video|audio",
     conda:
-        "../envs/models.yaml"
+        environment
     threads: lambda w: RESOURCES.threads(w.model)
     resources:
         gpu=lambda w: RESOURCES.gpus(w.model),
@@ -48,7 +48,7 @@ rule embed_companions:
     wildcard_constraints:
         modality="image|depth|thermal|imu",
     conda:
-        "../envs/models.yaml"
+        environment
     threads: lambda w: RESOURCES.threads(w.model)
     resources:
         gpu=lambda w: RESOURCES.gpus(w.model),
@@ -74,7 +74,7 @@ rule embed_texts:
     benchmark:
         "<results>/benchmarks/embed_texts/{model}.{prompt_set}.{block}.tsv"
     conda:
-        "../envs/models.yaml"
+        environment
     threads: lambda w: RESOURCES.threads(w.model)
     resources:
         gpu=lambda w: RESOURCES.gpus(w.model),

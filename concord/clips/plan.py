@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from concord.clips.describe import Described
 from concord.clips.ledger import assign
 from concord.clips.prompts import texts
-from concord.clips.survey import survey
+from concord.clips.survey import Survey, survey
+from concord.clips.vanished import vanished
 from concord.config import Config
 from concord.errors import UserError
 from concord.files import write_text_if_changed
@@ -35,10 +36,11 @@ def plan(config: Config) -> dict[str, list[str]]:
     """Scan every collection once and write what changed under results/clips and results/prompts.
 
     Returns the shards of each collection. Files whose content stays are not touched, so that
-    Snakemake sees no change. Raises UserError with all mistakes of the inputs.
+    Snakemake sees no change. Raises UserError with all mistakes of the inputs, and if results would
+    be lost.
     """
     found = survey(config)
-    if problems := found.problems + _would_be_lost(config, found.collections):
+    if problems := _problems(config, found):
         raise UserError(*problems)
     for name, prompts in found.prompts.items():
         _write_texts(config, name, planned_texts(config, prompts))
@@ -85,7 +87,16 @@ def _would_be_lost(config: Config, found: dict[str, Described]) -> list[str]:
 
 def problems(config: Config) -> list[str]:
     """Everything that is wrong with the inputs, all at once; nothing is written."""
-    return survey(config).problems
+    return _problems(config, survey(config))
+
+
+def _problems(config: Config, found: Survey) -> list[str]:
+    lost = [vanished(config, name, described) for name, described in found.collections.items()]
+    return [
+        *found.problems,
+        *_would_be_lost(config, found.collections),
+        *(text for text in lost if text),
+    ]
 
 
 def shards(config: Config, collection: str) -> list[str]:

@@ -124,23 +124,24 @@ def _walk(
     if is_remote(top):
         add_objects(files, Url(top), recursive, leave_out, _add_home)
         return files
-    stack = [(top, "", (*closed, _identity(Path(top))))]
+    stack = [(top, "", tuple(closed))]
     while stack:
         folder, relative, above = stack.pop()
         try:
+            identity = _identity(Path(folder))
+            if identity in above:
+                continue
             for entry in _entries(folder):
                 if not _is_folder(entry):
                     _add_entry(files, relative, entry)
                 elif _entered(entry, relative, recursive) and entry.path not in leave_out:
-                    identity = _identity(entry)
-                    if identity not in above:
-                        stack.append((entry.path, f"{relative}{entry.name}/", (*above, identity)))
+                    stack.append((entry.path, f"{relative}{entry.name}/", (*above, identity)))
         except OSError as error:
             files.add_trouble(relative or ".", "failed", "unreadable", error.strerror)
     return files
 
 
-def _identity(folder: "os.DirEntry[str] | Path") -> Identity:
+def _identity(folder: Path) -> Identity:
     state = folder.stat()
     return state.st_dev, state.st_ino
 

@@ -66,9 +66,11 @@ class Footage:
 class Cost:
     """What a stage takes: jobs, and seconds of one core for their work and for each to begin.
 
-    `gpu_s` replaces the work where there is a GPU; `size` is what it leaves, in bytes. `probed`
-    says whether the user's own clips were measured, `memory_mb` what a job took then. `collection`
-    is of those that a probe tells apart.
+    Where there is a GPU, `gpu_s` and, of one core beside it, `beside_s` replace the work; each job
+    holds the GPU for `gpu_start_s` before. `size` is what the stage leaves, in bytes. `probed` and
+    `gpu_probed` say whether the user's own clips were measured without and on a GPU, `memory_mb`
+    what a job took then. `collection` is of those that a probe tells apart. `clips` are those that
+    its jobs have a row of; of stages without any, 0.
     """
 
     stage: str
@@ -76,10 +78,14 @@ class Cost:
     work_s: float
     start_s: float = JOB_START_S
     gpu_s: float = 0.0
+    beside_s: float = 0.0
+    gpu_start_s: float = GPU_START_S
     size: float = 0.0
     memory_mb: float | None = None
     probed: bool = False
+    gpu_probed: bool = False
     collection: str | None = None
+    clips: int = 0
 
     @property
     def core_hours(self) -> float:
@@ -87,7 +93,12 @@ class Cost:
 
     @property
     def gpu_hours(self) -> float:
-        return (self.gpu_s + self.jobs * GPU_START_S) / 3600 if self.gpu_s else 0.0
+        return (self.gpu_s + self.jobs * self.gpu_start_s) / 3600 if self.gpu_s else 0.0
+
+    @property
+    def core_hours_beside(self) -> float:
+        """Beside a GPU."""
+        return (self.beside_s + self.jobs * self.start_s) / 3600
 
 
 def footage(paths: Sequence[str]) -> Footage:
@@ -103,12 +114,14 @@ def footage(paths: Sequence[str]) -> Footage:
 def media_cost(found: Footage, jobs: int) -> Cost:
     """Probing, proxies, waves and volumes."""
     size = found.seconds * (PROXY_BYTES_PER_S + WAVE_BYTES_PER_S)
-    return Cost("media", jobs, found.megapixels * MEDIA_S_PER_MEGAPIXEL, size=size)
+    work_s = found.megapixels * MEDIA_S_PER_MEGAPIXEL
+    return Cost("media", jobs, work_s, size=size, clips=found.clips)
 
 
 def synchrony_cost(found: Footage, jobs: int) -> Cost:
     """Onsets, motion and their offset."""
-    return Cost("synchrony", jobs, found.seconds * SYNCHRONY_S_PER_CLIP_S)
+    work_s = found.seconds * SYNCHRONY_S_PER_CLIP_S
+    return Cost("synchrony", jobs, work_s, clips=found.clips)
 
 
 def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: int) -> Cost:
@@ -122,7 +135,9 @@ def embedding_cost(spec: ModelSpec, modality: Modality, found: Footage, jobs: in
         decoding + work / CPU_GFLOP_PER_S,
         MODEL_START_S,
         gpu,
-        4.0 * found.clips * spec.dim,
+        decoding,
+        size=4.0 * found.clips * spec.dim,
+        clips=found.clips,
     )
 
 

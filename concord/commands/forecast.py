@@ -4,15 +4,16 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
 from concord.commands.estimates import Cost, Footage, footage
 from concord.commands.probing import Measured, Probe
-from concord.cost_table import WORKFLOW
+from concord.cost_table import WORKFLOW, WORKFLOW_STAGE
 from concord.errors import UserError
 from concord.files import write_text
-from concord.report.cost import by_stage
+from concord.report.cost import Row, by_stage
 
 PROBED_FACTOR, CONSTANT_FACTOR = 1.5, 3.0
 """How far the truth may be from a number that rests on a probe, or on constants alone."""
@@ -21,14 +22,26 @@ STEP_S = 0.7
 """What the workflow itself takes to plan, and for every job, seconds of one core."""
 LATENCY_S = 2.0
 """From the end of a job to the work of the next in its place."""
+LEAST_PART = 0.1
+"""Of the clips; in jobs that hold fewer, their start may hide what a clip costs."""
+UNKNOWN = "—"
+BY_CLIP = (
+    f"Cost / forecast is by clip, of jobs whose last execution did all their clips; {UNKNOWN} "
+    "where these hold\nless than a tenth of the clips (after a kill, a retry or growth), or where "
+    "the run itself found jobs done."
+)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one stage, in hours, bytes and MB; from `low` to `high` core-hours."""
+    """Of one stage, in hours, bytes and MB; from `low` to `high` core-hours.
+
+    `units` are its clips or, if it has none, its jobs.
+    """
 
     stage: str
     jobs: int
+    units: int
     core_hours: float
     low: float
     high: float
@@ -43,20 +56,29 @@ def scaled(cost: Cost, probe: Probe, seen: Measured | None, unit: Cost | None) -
     """A stage's cost by constants, with what the probe says of it.
 
     `seen` is what was measured, and `unit` what the constants say of the clips it was measured
-    with: the work is to the stage's estimate as the measured work is to that.
+    with: the work is to the stage's estimate as the measured work is to that. What was measured on
+    a GPU says nothing of the work without one, nor the other way round.
     """
     if probe.import_s is not None:
         cost = replace(cost, start_s=probe.import_s)
     if seen is None or seen.start_s < 0 or unit is None or not unit.work_s:
         return cost
-    library_s = probe.library_s if cost.stage.startswith("embeddings/") else 0.0
-    return replace(
+    package_s = probe.package_s if cost.stage.startswith("embeddings/") else 0.0
+    imports_s, work_s = cost.start_s + package_s, cost.work_s * seen.work_s / unit.work_s
+    cost = replace(
         cost,
-        work_s=cost.work_s * seen.work_s / unit.work_s,
-        start_s=cost.start_s + library_s + seen.start_s,
+        start_s=imports_s + seen.start_s,
         size=cost.size * seen.size / unit.size if seen.size and unit.size else cost.size,
         memory_mb=seen.memory_mb,
-        probed=True,
+    )
+    if not seen.on_gpu:
+        return replace(cost, work_s=work_s, probed=True)
+    return replace(
+        cost,
+        beside_s=work_s,
+        gpu_s=cost.gpu_s * seen.gpu_s / unit.gpu_s,
+        gpu_start_s=imports_s + seen.gpu_start_s,
+        gpu_probed=True,
     )
 
 
@@ -81,26 +103,34 @@ def sampled(seen: Measured) -> Footage:
 def forecasts(costs: Sequence[Cost], cores: int, gpus: int) -> list[Forecast]:
     """What each stage takes on so many cores and GPUs, and the workflow itself."""
     jobs = sum(cost.jobs for cost in costs)
-    own = Cost("workflow", 0, PLANNING_S + STEP_S * jobs, probed=True)
-    return [_forecast(cost, cores, gpus) for cost in (*costs, own)]
+    own = Cost(WORKFLOW_STAGE, 0, PLANNING_S + STEP_S * jobs, probed=True)
+    workflow = replace(_forecast(own, cores, gpus), units=jobs)
+    return [*(_forecast(cost, cores, gpus) for cost in costs), workflow]
+
+
+def factor(probed: bool) -> float:
+    """How far the truth may be from a forecast, either way."""
+    return PROBED_FACTOR if probed else CONSTANT_FACTOR
 
 
 def _forecast(cost: Cost, cores: int, gpus: int) -> Forecast:
-    hours, factor = cost.core_hours, PROBED_FACTOR if cost.probed else CONSTANT_FACTOR
     gpu_hours = cost.gpu_hours if gpus else 0.0
+    hours = cost.core_hours_beside if gpu_hours else cost.core_hours
+    probed = cost.gpu_probed if gpu_hours else cost.probed
     work_s = 3600 * gpu_hours / max(1, min(gpus, cost.jobs)) if gpu_hours else 3600 * hours / cores
     wall_s = work_s + LATENCY_S * cost.jobs / min(cores, max(1, cost.jobs))
     return Forecast(
         cost.stage,
         cost.jobs,
+        cost.clips or cost.jobs,
         hours,
-        hours / factor,
-        hours * factor,
+        hours / factor(probed),
+        hours * factor(probed),
         gpu_hours,
         wall_s,
         cost.size,
         cost.memory_mb,
-        cost.probed,
+        probed,
     )
 
 
@@ -124,9 +154,19 @@ def kept(results: Path) -> list[Forecast]:
         raise UserError(f"{path}: damaged ({error}); run `python -m concord plan` again") from error
 
 
+class Hours(NamedTuple):
+    """Core-hours and GPU-hours."""
+
+    core: float
+    gpu: float
+
+
 @dataclass(frozen=True)
 class Spent:
-    """What a stage's jobs cost, each by its last execution."""
+    """What a stage's jobs cost, each by its last execution.
+
+    `each` is of a clip or, in stages without any, of a job; None where that cannot be told.
+    """
 
     jobs: int
     core_hours: float
@@ -135,6 +175,7 @@ class Spent:
     memory_mb: float | None
     clips: int
     clip_s: float
+    each: Hours | None
 
 
 def spent(results: Path) -> Mapping[str, Spent]:
@@ -142,6 +183,8 @@ def spent(results: Path) -> Mapping[str, Spent]:
     path = results / "tables" / "cost.parquet"
     if not path.exists():
         return {}
+    table = pq.read_table(path).to_pylist()
+    jobs = [row for row in table if row["rule"] != WORKFLOW]
     return {
         stage: Spent(
             sum(row["rule"] != WORKFLOW for row in rows),
@@ -151,6 +194,69 @@ def spent(results: Path) -> Mapping[str, Spent]:
             max((row["memory_mb"] or 0.0 for row in rows), default=0.0) or None,
             sum(row["processed"] or 0 for row in rows),
             sum(row["wall_s"] or 0.0 for row in rows if row["processed"]),
+            _each_job(rows, jobs) if stage == WORKFLOW_STAGE else _each(rows),
         )
-        for stage, rows in by_stage(pq.read_table(path).to_pylist()).items()
+        for stage, rows in by_stage(table).items()
     }
+
+
+def _each(rows: Sequence[Row]) -> Hours | None:
+    """What one clip, or one job of a stage without clips, took.
+
+    By the jobs whose last execution did all their clips: after a kill, a retry or growth it did the
+    rest, and what was spent before is not known. None if they hold less than LEAST_PART.
+    """
+    ended = [row for row in rows if row["status"] == "ok"]
+    if counted := [row for row in ended if row["processed"] is not None]:
+        whole = [row for row in counted if not row["reused"]]
+        units = sum(row["processed"] for row in whole)
+        everything = sum(row["processed"] + (row["reused"] or 0) for row in counted)
+        return _hours(whole, units) if units >= LEAST_PART * everything else None
+    return _hours(ended, len(ended))
+
+
+def _each_job(run: Sequence[Row], jobs: Sequence[Row]) -> Hours | None:
+    """What the run itself took for each job; None if it found some done, or did not end well."""
+    complete = all(row["run"] == "last" and row["status"] == "ok" for row in (*run, *jobs))
+    return _hours(run, len(jobs)) if complete else None
+
+
+def _hours(rows: Sequence[Row], units: int) -> Hours | None:
+    """The mean cost of so many units of work."""
+    if not units:
+        return None
+    core_s, gpu_s = (sum(row[name] or 0.0 for row in rows) for name in ("cpu_s", "gpu_s"))
+    return Hours(core_s / 3600 / units, gpu_s / 3600 / units)
+
+
+class Ratios(NamedTuple):
+    """How many times the forecast of core-hours and of GPU-hours something cost, in words."""
+
+    core: str
+    gpu: str
+
+
+def compare(stages: Sequence[Forecast], costs: Mapping[str, Spent]) -> Ratios:
+    """Hold the costs of these stages, unit by unit, against their forecasts.
+
+    Those of which no cost of a unit is known are left out; without any other, the ratio is a dash.
+    Of hours that were not forecast it is empty.
+    """
+    known = [
+        (stage, each)
+        for stage in stages
+        if stage.stage in costs and (each := costs[stage.stage].each)
+    ]
+    core = _ratio(
+        sum(stage.units * each.core for stage, each in known),
+        sum(stage.core_hours for stage, _ in known),
+    )
+    gpu = _ratio(
+        sum(stage.units * each.gpu for stage, each in known),
+        sum(stage.gpu_hours for stage, _ in known),
+    )
+    return Ratios(core, gpu if any(stage.gpu_hours for stage in stages) else "")
+
+
+def _ratio(cost: float, forecast: float) -> str:
+    return f"{cost / forecast:.2f}" if forecast else UNKNOWN

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from concord.clips.describe import Described
 from concord.clips.plan import planned_texts
 from concord.clips.survey import Survey, survey
-from concord.commands.cost import ratio
 from concord.commands.estimates import (
     MACHINE,
     Cost,
@@ -25,8 +24,11 @@ from concord.commands.estimates import (
     synchrony_cost,
 )
 from concord.commands.forecast import (
+    BY_CLIP,
     Forecast,
     Spent,
+    compare,
+    factor,
     forecasts,
     keep,
     sampled,
@@ -134,20 +136,29 @@ def costs(config: Config, found: Survey, measured: dict[str, Footage]) -> Iterat
                 checks += modality != "text" or (prompt_set, spec.name) not in embedded
                 if modality in COMPANIONS:
                     beside = Footage(_files(found.collections[name], modality), 0, 0, 0)
-                    yield embedding_cost(spec, modality, beside, _blocks(config, jobs))
+                    cost = _embedding(config, spec, modality, beside, jobs)
+                    yield replace(cost, clips=clips.clips)
                 elif modality != "text":
-                    yield embedding_cost(spec, modality, clips, _blocks(config, jobs))
+                    yield _embedding(config, spec, modality, clips, jobs)
                 elif prompt_set and (prompt_set, spec.name) not in embedded:
                     embedded.add((prompt_set, spec.name))
                     count = len(planned_texts(config, found.prompts[prompt_set]))
                     prompts = Footage(count, 0, 0, 0)
-                    blocks = _blocks(config, _shards(config, count))
-                    yield embedding_cost(spec, "text", prompts, blocks)
+                    yield _embedding(config, spec, "text", prompts, _shards(config, count))
         if "synchrony" in config.tasks:
             yield synchrony_cost(clips, jobs)
         tables = sum(task != "features" for task, _ in scored) + ("synchrony" in config.tasks)
         yield Cost("scores", tables + checks, 0.0)
     yield Cost(LAST_STAGE, LAST_JOBS, LAST_JOBS_S)
+
+
+def _embedding(
+    config: Config, spec: ModelSpec, modality: Modality, found: Footage, shards: int
+) -> Cost:
+    """What embedding costs, on the device that the model is configured for."""
+    jobs = ceil(shards / config.clips.shards_a_block)
+    cost = embedding_cost(spec, modality, found, jobs)
+    return replace(cost, gpu_s=0.0) if config.models[spec.name].device == "cpu" else cost
 
 
 def _files(described: Described, modality: Modality) -> int:
@@ -170,10 +181,6 @@ def _shards(config: Config, count: int) -> int:
     return ceil(count / config.clips.shard_size)
 
 
-def _blocks(config: Config, shards: int) -> int:
-    return ceil(shards / config.clips.shards_a_block)
-
-
 def _total(parts: Iterable[Cost]) -> list[Cost]:
     """The costs of all collections together, a stage a row."""
     stages: dict[str, list[Cost]] = defaultdict(list)
@@ -183,9 +190,12 @@ def _total(parts: Iterable[Cost]) -> list[Cost]:
         replace(
             group[0],
             probed=all(part.probed for part in group),
+            gpu_probed=all(part.gpu_probed for part in group),
             jobs=sum(part.jobs for part in group),
+            clips=sum(part.clips for part in group),
             work_s=sum(part.work_s for part in group),
             gpu_s=sum(part.gpu_s for part in group),
+            beside_s=sum(part.beside_s for part in group),
             size=sum(part.size for part in group),
         )
         for group in stages.values()
@@ -208,28 +218,33 @@ def _print_forecast(
     stages: Sequence[Forecast], before: Mapping[str, Spent], cores: int, gpus: int
 ) -> None:
     columns = ["stage", "jobs", "core-hours", "from", "to", "GPU-hours", "disk (GB)"]
-    columns += ["memory (GB)", "by"] + (
-        ["last cost (core-hours)", "cost / forecast"] * bool(before)
-    )
-    rows = [_row(stage, before.get(stage.stage), bool(before)) for stage in stages]
-    print_table(columns, [*rows, _sum(stages, before)])
+    columns += ["memory (GB)", "by"]
+    rows = [_row(stage) for stage in stages]
+    rows.append((*_row(_sum(stages))[:8], ""))
+    if before:
+        columns += ["last cost (core-hours)", "cost / forecast"]
+        columns += ["last cost (GPU-hours)", "cost / forecast"] * any(s.gpu_hours for s in stages)
+        known = [_last([stage], before) for stage in stages]
+        known.append(_last(stages, before))
+        rows = [(*row, *last) for row, last in zip(rows, known, strict=True)]
+    print_table(columns, [row[: len(columns)] for row in rows])
+    if before:
+        say(f"\n{BY_CLIP}")
     wall_s = sum(stage.wall_s for stage in stages)
-    low, high = (wall_s * sum(ends) / sum(s.core_hours for s in stages) for ends in _ends(stages))
+    low = sum(stage.wall_s / factor(stage.probed) for stage in stages)
+    high = sum(stage.wall_s * factor(stage.probed) for stage in stages)
     say(
         f"\nAbout {words(wall_s)} on {cores} cores and {gpus} GPUs like this machine's, from "
         f"{words(low)} to {words(high)} (--cores, --gpus).\nBy probe: a few of your clips were "
         f"worked on here. By constants: of {MACHINE}, with clips and networks like yours.\n"
-        "GPU-hours replace core-hours where there is a GPU; one of 20 TFLOP/s in practice is "
-        "assumed.\nEverything counts; `snakemake -n` lists the jobs that would run now."
+        "Where there are GPU-hours, core-hours are those beside the GPU; constants assume one of "
+        "20 TFLOP/s in practice.\n"
+        "Everything counts; `snakemake -n` lists the jobs that would run now."
     )
 
 
-def _ends(stages: Sequence[Forecast]) -> tuple[list[float], list[float]]:
-    return [stage.low for stage in stages], [stage.high for stage in stages]
-
-
-def _row(stage: Forecast, before: Spent | None, compared: bool) -> tuple[object, ...]:
-    row = (
+def _row(stage: Forecast) -> tuple[object, ...]:
+    return (
         stage.stage,
         stage.jobs or None,
         *(f"{hours:.4f}" for hours in (stage.core_hours, stage.low, stage.high)),
@@ -238,29 +253,29 @@ def _row(stage: Forecast, before: Spent | None, compared: bool) -> tuple[object,
         f"{stage.memory_mb / 1000:.2f}" if stage.memory_mb else "",
         "probe" if stage.probed else "constants",
     )
-    cost = (
-        (f"{before.core_hours:.4f}", ratio(before.core_hours, stage.core_hours))
-        if before
-        else ("", "")
-    )
-    return (*row, *cost) if compared else row
 
 
-def _sum(stages: Sequence[Forecast], before: Mapping[str, Spent]) -> tuple[object, ...]:
-    low, high = map(sum, _ends(stages))
-    total = Forecast(
+def _last(stages: Sequence[Forecast], before: Mapping[str, Spent]) -> tuple[str, ...]:
+    """What stages cost last, core-hours and GPU-hours, each with the ratio to the forecast."""
+    costs = [before[stage.stage] for stage in stages if stage.stage in before]
+    if not costs:
+        return ("", "", "", "")
+    core, gpu = sum(cost.core_hours for cost in costs), sum(cost.gpu_hours for cost in costs)
+    ratios = compare(stages, before)
+    return f"{core:.4f}", ratios.core, f"{gpu:.4f}" if gpu else "", ratios.gpu
+
+
+def _sum(stages: Sequence[Forecast]) -> Forecast:
+    return Forecast(
         "all",
         sum(stage.jobs for stage in stages),
+        0,
         sum(stage.core_hours for stage in stages),
-        low,
-        high,
+        sum(stage.low for stage in stages),
+        sum(stage.high for stage in stages),
         sum(stage.gpu_hours for stage in stages),
         sum(stage.wall_s for stage in stages),
         sum(stage.size for stage in stages),
         None,
         True,
     )
-    hours = sum(cost.core_hours for cost in before.values())
-    spent_all = Spent(0, hours, 0.0, 0.0, None, 0, 0.0) if before else None
-    row = _row(total, spent_all, bool(before))
-    return (*row[:8], "", *row[9:])

@@ -36,11 +36,13 @@ LOOK_S = 0.3
 
 @dataclass
 class Measured:
-    """Of one stage: seconds of processor, or of wall time where a GPU works, for these clips."""
+    """Of one stage: seconds of processor for these clips, and those that a GPU was held."""
 
     start_s: float = 0.0
     work_s: float = 0.0
-    wall_s: float = 0.0
+    gpu_start_s: float = 0.0
+    gpu_s: float = 0.0
+    on_gpu: bool = False
     size: float = 0.0
     clips: int = 0
     memory_mb: float | None = None
@@ -51,7 +53,7 @@ class Measured:
 class Probe:
     """What a probe measured: media by collection, others by stage; and why not more.
 
-    `import_s` is what any job takes to begin, `library_s` what PyTorch adds, in seconds of
+    `import_s` is what any job takes to begin, `package_s` what PyTorch adds, in seconds of
     processor.
     """
 
@@ -59,7 +61,7 @@ class Probe:
     stages: dict[str, Measured] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     import_s: float | None = None
-    library_s: float = 0.0
+    package_s: float = 0.0
 
 
 def probe(
@@ -178,7 +180,7 @@ def _take(line: dict[str, Any], stage: str, result: Probe) -> str:
     if what == "start":
         result.import_s = line["start_s"]
     elif what == "library":
-        result.library_s = line["start_s"]
+        result.package_s = line["start_s"]
     elif what == "began":
         result.stages[line["of"]] = Measured(paths=line["paths"], start_s=-1.0)
         return str(line["of"])

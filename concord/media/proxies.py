@@ -9,6 +9,7 @@ from typing import Any
 
 from concord.media.file import MAX_PIXELS, MediaFile
 from concord.media.store import COLUMNS, FOLDERS, Part, damage, find
+from concord.media.tar import TAR
 from concord.scratch import copy_file
 
 START_S = 30.0
@@ -81,10 +82,16 @@ class Proxies:
     def _replace(self, row: Mapping[str, Any], part: Part, again: MediaFile) -> None:
         """Put what was made again in the place of a damaged file, if it is the same as the first.
 
-        Those that were deleted stay so.
+        What was damaged in a tar is put beside it, where it is found first, until the next run
+        packs it. Those that were deleted stay so.
         """
         place = self.shard / FOLDERS[part] / row[COLUMNS[part]]
-        if place.is_file() and damage(again, row, part) is None:
-            # Without room, or where it is not allowed, the next job makes it again too.
-            with suppress(OSError), again.open() as source:
-                copy_file(source, place)
+        packed = (self.shard / TAR).is_file()
+        if not (packed or place.is_file()) or damage(again, row, part):
+            return
+        # Without room, or where it is not allowed, the next job makes it again too.
+        with suppress(OSError), again.open() as source:
+            place.parent.mkdir(exist_ok=True)
+            copy_file(source, place)
+            for mark in self.shard.glob(".repacked.*"):
+                mark.unlink(missing_ok=True)

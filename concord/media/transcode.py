@@ -28,6 +28,8 @@ MAX_SIDE_PX = 4096
 
 MIN_SAMPLES = 64
 CANNOT_START = 127
+LOG_BYTES = 2**16
+"""Room for ffmpeg's log, taken before it starts, so that it can say when there is none left."""
 _NO_DECODER = ("opening decoder", "no decoder found", "matches no streams")
 
 PROXY, WAVE, STEADY = "proxy.mp4", "wave.wav", "steady.mka"
@@ -283,8 +285,12 @@ def _call(
         output.global_args(*options, *threads), cmd=executable, overwrite_output=True
     )
     log_path = folder / "log"
+    try:
+        log_path.write_bytes(bytes(LOG_BYTES))
+    except OSError as error:
+        raise MachineError(full(folder, error.strerror)) from error
     timed_out = False
-    with log_path.open("wb") as log_file:
+    with log_path.open("r+b") as log_file:
         try:
             code = subprocess.run(
                 command,
@@ -297,6 +303,7 @@ def _call(
             ).returncode
         except subprocess.TimeoutExpired:
             code, timed_out = -9, True
+        log_file.truncate(os.lseek(log_file.fileno(), 0, os.SEEK_CUR))
     log = read_log(log_path)
     if code == CANNOT_START:
         raise MachineError(f"{executable}: does not start: {log_path.read_text(errors='replace')}")

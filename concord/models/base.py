@@ -104,7 +104,8 @@ class Embedder(Protocol):
 
     An attribute `weights_sha256` names the weights in use where the spec does not know them, and
     `provenance` (a dict of strings) what else of a hub decides numbers: `config_sha256`, the digest
-    of its settings, and `revision`, the commit that they are of.
+    of its settings, and `revision`, the commit that they are of. `passes` (concord.models.passes)
+    are there where the views of a batch, or of one clip, go through the network in parts.
     """
 
     def embed(
@@ -112,8 +113,9 @@ class Embedder(Protocol):
     ) -> "np.ndarray":
         """Embeddings [N, dim], float32, of N clips (their views, [V_i, ...] each) or N texts.
 
-        Views of all clips go through the network in one batch; aggregation is the family's.
-        Raises torch.OutOfMemoryError when the batch is too large; the caller halves it.
+        Views of all clips go through the network in one batch, or in passes; aggregation is the
+        family's. Raises torch.OutOfMemoryError when the batch is too large; the caller halves it,
+        and then the passes.
         """
         ...
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from concord.errors import UserError
 from concord.models.base import Embedder, Modality
+from concord.models.passes import Passes
 from concord.parallel import Failure
 
 ALIKE = 8
@@ -25,8 +26,9 @@ NO_MEMORY = (
 class Batches:
     """Embeds any number of clips or texts of a model, in batches of at most `size`.
 
-    When memory runs out, later batches hold at most half as much as the one that was too large;
-    an input that is too large by itself is a failure. When the model fails for another reason the
+    When memory runs out, later batches hold at most half as much as the one that was too large; for
+    an input alone the embedder's passes are halved, and one of whose views not even one fits is a
+    failure. When the model fails for another reason the
     batch is divided until the clip at fault stands alone. Where the first inputs all fail alike,
     the fault is not theirs but the job's; `proven` says that it has embedded others before.
     """
@@ -55,7 +57,7 @@ class Batches:
             _free_memory()
             if len(batch) > 1:
                 self.limit = sum(map(_weight, batch)) / 2
-            else:
+            elif not self._halve_passes(batch[0]):
                 results.append(self._too_large(batch[0]))
         if not self.works:
             self.failures += [result for result in results if isinstance(result, Failure)]
@@ -116,6 +118,11 @@ class Batches:
         if halves[0] is None or halves[1] is None:
             return None
         return halves[0] + halves[1]
+
+    def _halve_passes(self, given: Any) -> bool:
+        """Let fewer views of an input through the network together, where that is possible."""
+        passes: Passes | None = getattr(self.embedder, "passes", None)
+        return passes is not None and passes.halve(self.views(given))
 
     def _too_large(self, given: Any) -> Failure:
         """What becomes of an input for which alone memory ran out."""

@@ -240,11 +240,12 @@ def _named_protocol(model: Model, entry: Entry, name: str) -> NamedProtocol | No
 
 
 def _check_overrides(model: Model, entry: Entry, family: Family, name: str) -> None:
-    for key in ("architecture", "pretrained", "frames"):
-        if getattr(model, key) is not None and key not in family.keys:
-            others = ", ".join(other for other, has in FAMILIES.items() if key in has.keys)
+    for key in ("architecture", "pretrained", "frames", "compile"):
+        if getattr(model, key) not in (None, False) and key not in family.keys:
+            others = [other for other, has in FAMILIES.items() if key in has.keys]
+            only = "the family" if len(others) == 1 else "the families"
             raise UserError(
-                f"models.{name}.{key}: only models of the families {others} have one, and "
+                f"models.{name}.{key}: only models of {only} {', '.join(others)} take it, and "
                 f"{entry.name!r} is of the family {entry.backend!r}; remove the key, or set "
                 "`entry` to another model"
             )

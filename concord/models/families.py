@@ -110,7 +110,7 @@ class OpenClip(Family):
 class ImageBind(Family):
     """The published weights, or a file with a description beside it for another size."""
 
-    keys = frozenset()
+    keys = frozenset({"compile"})
     decides: Mapping[str, tuple[Modality, ...]] = {
         **DECIDES,
         "frames": (),
@@ -126,6 +126,12 @@ class ImageBind(Family):
         from concord.models.imagebind.config import HUGE, read_config
 
         return read_config(described).dim if described else HUGE.dim
+
+
+class ImageBindPackage(ImageBind):
+    """The same, whose network is the package's own."""
+
+    keys = frozenset()
 
 
 class Transformers(Family):
@@ -195,7 +201,7 @@ FAMILIES: dict[str, Family] = {
     "mini": Family(),
     "open_clip": OpenClip(),
     "imagebind": ImageBind(),
-    "imagebind_package": ImageBind(),
+    "imagebind_package": ImageBindPackage(),
     "transformers": Transformers(),
 }
 

@@ -16,6 +16,7 @@ from concord.mini.inputs import FRAME_SIZE, RATE_HZ, audio_windows
 from concord.models.base import MediaFile, Modality, ModelSpec, Reader
 from concord.models.decode import read_frames
 from concord.models.devices import autocast, precision
+from concord.models.passes import Passes
 from concord.models.vectors import unit
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights" / "mini.safetensors"
 VIEWS_AT_ONCE = 64
-"""Views that go through the network together; bounds the memory, whatever the batch."""
+"""Views in one pass."""
 
 
 def reader(spec: ModelSpec, modality: Modality) -> Reader:
@@ -95,6 +96,7 @@ class MiniEmbedder:
 
     def __init__(self, network: "MiniNetwork", device: "torch.device", kind: str) -> None:
         self.network, self.device, self.kind = network, device, kind
+        self.passes = Passes(VIEWS_AT_ONCE)
 
     def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
         """Unit vectors [N, DIM], float32: of texts, or the mean over the unit vectors of views."""
@@ -104,7 +106,7 @@ class MiniEmbedder:
             if modality == "text":
                 vectors = self._unit(self.network.text, [str(text) for text in inputs])
             else:
-                views = torch.split(torch.from_numpy(np.concatenate(inputs)), VIEWS_AT_ONCE)
+                views = torch.split(torch.from_numpy(np.concatenate(inputs)), self.passes.most)
                 each = torch.cat([self._embed_views(modality, part) for part in views])
                 parts = torch.split(each, [len(clip) for clip in inputs])
                 means = torch.stack([part.mean(0) for part in parts])

@@ -22,6 +22,7 @@ from concord.models.decode import Policy
 from concord.models.devices import autocast, precision
 from concord.models.families import HUB, OpenClip, read_settings, setting
 from concord.models.hub import cached_files, fetched_sha256, fetching, patience, revision
+from concord.models.passes import Passes
 from concord.models.pictures import FrameReader, PictureReader, Preprocessing
 from concord.models.vectors import unit
 from concord.models.weights import sha256
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of ImageNet's colours, as torchvision's classifiers take them."""
 FRAMES_AT_ONCE = {"cpu": 32, "cuda": 1024}
-"""Frames in one pass by device; more cost memory and gain nothing."""
+"""Frames in one pass by device."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class OpenClipEmbedder:
         self.model, self.tokenizer, self.device, self.kind = model, tokenizer, device, kind
         self.weights_sha256, self.provenance = weights_sha256, provenance
         self.aggregate = recipe.aggregate
+        self.passes = Passes(FRAMES_AT_ONCE[device.type])
         own = model.visual.preprocess_cfg
         colours = IMAGENET if recipe.normalisation == "imagenet" else (own["mean"], own["std"])
         self.mean, self.std = (torch.tensor(c, device=device).reshape(3, 1, 1) for c in colours)
@@ -184,8 +186,8 @@ class OpenClipEmbedder:
                 vectors = unit(self.model.encode_text(tokens))
             else:
                 frames = torch.from_numpy(np.concatenate(inputs))
-                at_once = FRAMES_AT_ONCE[self.device.type]
-                each = torch.cat([self._frames(part) for part in torch.split(frames, at_once)])
+                passes = torch.split(frames, self.passes.most)
+                each = torch.cat([self._frames(part) for part in passes])
                 parts = torch.split(each, [len(views) for views in inputs])
                 vectors = torch.stack([part.mean(dim=0) for part in parts])
                 vectors = unit(vectors) if self.aggregate == "unit" else vectors

@@ -4,9 +4,11 @@ Only local files are opened, one thread decodes, and a file that cannot be used 
 whose first argument is a word of REASONS. A damaged packet costs its own frames, not the file.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from math import gcd
 from typing import Any
 
@@ -65,18 +67,25 @@ def read_audio(file: MediaFile, sample_rate_hz: int, mono: bool = False) -> np.n
 
     Integers are divided by their range (16 bit: 32768) and timestamps are ignored, as torchaudio
     does when it loads a file; another rate is resampled with torchaudio's windowed sinc. `mono`:
-    the mean of the channels.
+    the mean of the channels. Of what is decoded a minute is held, of what is returned all.
 
     Raises ValueError with `no_audio_stream`, `no_samples`, `not_finite`, `unreadable` or
     `memory_limit`.
     """
-    with _reasons():
-        samples, rate_hz = _decode_audio(file)
-        if not np.isfinite(samples).all():
-            raise ValueError("not_finite")
-        if mono:
-            samples = samples.mean(axis=0, keepdims=True)
-        return samples if rate_hz == sample_rate_hz else _resample(samples, rate_hz, sample_rate_hz)
+    sound = _Sound()
+    with _reasons(), _open(file, "audio") as (container, stream):
+        frames = _decoded(container, stream)
+        first = next(frames, None)
+        if first is None:
+            raise ValueError("no_samples")
+        resampling = _Resampling.between(first.sample_rate, sample_rate_hz)
+        parts = _samples(chain([first], frames), first.layout, first.sample_rate)
+        for before, block in resampling.blocks(parts):
+            if not np.isfinite(block).all():
+                raise ValueError("not_finite")
+            mixed = block.mean(axis=0, keepdims=True) if mono else block
+            sound.append(resampling(before, mixed))
+        return sound.joined()
 
 
 @contextmanager
@@ -175,51 +184,123 @@ def _upright(frame: Any, width: int, height: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def _decode_audio(file: MediaFile) -> tuple[np.ndarray, int]:
-    """Samples, float32 [channels, samples], and their rate: those of the first frame throughout."""
+def _samples(frames: Iterable[Any], layout: Any, rate_hz: int) -> Iterator[np.ndarray]:
+    """Samples of frames, float32 [channels, samples], in one layout and at one rate throughout."""
     import av
 
-    with _open(file, "audio") as (container, stream):
-        blocks: list[np.ndarray] = []
-        resampler, kind, rate_hz = None, None, 0
-        for frame in _decoded(container, stream):
-            now = frame.format.name, frame.layout.name, frame.sample_rate
-            if resampler is None or now != kind:
-                if resampler is None:
-                    layout, rate_hz = frame.layout, frame.sample_rate
-                else:
-                    blocks += [part.to_ndarray() for part in resampler.resample(None)]
-                resampler, kind = av.AudioResampler("fltp", layout, rate_hz), now
-            blocks += [part.to_ndarray() for part in resampler.resample(frame)]
-        if resampler:
-            blocks += [part.to_ndarray() for part in resampler.resample(None)]
-    samples = np.concatenate(blocks, axis=1) if blocks else np.empty((0, 0), np.float32)
-    if not samples.size:
-        raise ValueError("no_samples")
-    return samples, rate_hz
+    resampler, kind = None, None
+    for frame in frames:
+        now = frame.format.name, frame.layout.name, frame.sample_rate
+        if resampler is None or now != kind:
+            if resampler:
+                yield from map(_channels, resampler.resample(None))
+            # interleaved: PyAV crashes where eight channels or more lie apart
+            resampler, kind = av.AudioResampler("flt", layout, rate_hz), now
+        yield from map(_channels, resampler.resample(frame))
+    if resampler:
+        yield from map(_channels, resampler.resample(None))
 
 
-def _resample(samples: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray:
-    """Samples at another rate, a minute at a time: the filter takes several times their memory."""
-    with outside_memory_limit():
-        import torch
-        from torchaudio.functional import resample
+def _channels(frame: Any) -> np.ndarray:
+    """Interleaved samples of a frame as [channels, samples]."""
+    samples: np.ndarray = frame.to_ndarray().reshape(frame.samples, -1)
+    return np.ascontiguousarray(samples.T)
 
-    common = gcd(rate_hz, wanted_hz)
-    given, made = rate_hz // common, wanted_hz // common  # samples that pass in the same time
-    if given * made > MAX_RESAMPLING_WEIGHTS:
-        raise ValueError("memory_limit", f"{rate_hz} Hz cannot be resampled to {wanted_hz} Hz")
-    block, parts = BLOCK_S * common, []
-    with one_thread():
-        for start in range(0, -(-samples.shape[1] // given), block):
-            before = min(start, MARGIN)
-            part = samples[:, (start - before) * given : (start + block + MARGIN) * given]
-            try:
-                resampled = resample(torch.from_numpy(part), rate_hz, wanted_hz).numpy()
-            except RuntimeError as error:  # torch has no own error for a CPU without memory
-                raise ValueError("memory_limit", str(error)) from error
-            parts.append(resampled[:, before * made : (before + block) * made].copy())
-    return np.concatenate(parts, axis=1)
+
+@dataclass(frozen=True)
+class _Resampling:
+    """Gives sound another rate, a minute at a time: the filter takes several times its memory.
+
+    `given` samples of the old rate pass in the same time, a step, as `made` of the new one. A block
+    of `length` steps is resampled with `margin` steps on either side, where there are any.
+    """
+
+    rate_hz: int
+    wanted_hz: int
+    given: int
+    made: int
+    length: int
+    margin: int
+
+    @classmethod
+    def between(cls, rate_hz: int, wanted_hz: int) -> "_Resampling":
+        """Raises ValueError with `memory_limit` for rates that take too many filter weights."""
+        common = gcd(rate_hz, wanted_hz)
+        given, made = rate_hz // common, wanted_hz // common
+        if given * made > MAX_RESAMPLING_WEIGHTS:
+            raise ValueError("memory_limit", f"{rate_hz} Hz cannot be resampled to {wanted_hz} Hz")
+        margin = MARGIN if given != made else 0
+        return cls(rate_hz, wanted_hz, given, made, BLOCK_S * common, margin)
+
+    def blocks(self, parts: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """Blocks with their margins of a sound in parts, and the steps of each one's first margin.
+
+        Parts and blocks are [channels, samples].
+        """
+        held, count, before = list[np.ndarray](), 0, 0
+        while True:
+            wanted = (before + self.length + self.margin) * self.given
+            for part in parts:
+                held.append(part)
+                count += part.shape[1]
+                if count >= wanted:
+                    break
+            if count <= before * self.given:
+                return
+            whole = np.concatenate(held, axis=1)
+            held.clear()
+            yield before, whole[:, :wanted]
+            held.append(whole[:, (before + self.length - self.margin) * self.given :].copy())
+            count, before = held[0].shape[1], self.margin
+
+    def __call__(self, before: int, block: np.ndarray) -> np.ndarray:
+        """A block at the new rate, without its margins; the first has `before` steps."""
+        if self.given == self.made:
+            return block
+        with outside_memory_limit():
+            import torch
+            from torchaudio.functional import resample
+
+        try:
+            with one_thread():
+                made = resample(torch.from_numpy(block), self.rate_hz, self.wanted_hz).numpy()
+        except RuntimeError as error:  # torch has no own error for a CPU without memory
+            raise ValueError("memory_limit", str(error)) from error
+        found: np.ndarray = made[:, before * self.made : (before + self.length) * self.made]
+        return found
+
+
+class _Sound:
+    """A sound that grows by blocks [channels, samples], each channel where it is.
+
+    What is large already is not copied when it grows, so that it is never there twice.
+    """
+
+    def __init__(self) -> None:
+        self.channels: list[np.ndarray] = []
+
+    def append(self, block: np.ndarray) -> None:
+        """Add samples at the end. Raises MemoryError."""
+        self.channels = self.channels or [np.empty(0, np.float32) for _ in block]
+        for channel, samples in zip(self.channels, block, strict=True):
+            _grow(channel, len(channel) + len(samples))
+            channel[-len(samples) :] = samples
+
+    def joined(self) -> np.ndarray:
+        """The samples [channels, samples]; ends the growth. Raises ValueError with `no_samples`."""
+        if not self.channels:
+            raise ValueError("no_samples")
+        whole, *others = self.channels
+        count = len(whole)
+        _grow(whole, count * len(self.channels))
+        for index, channel in enumerate(others, start=1):
+            whole[index * count : (index + 1) * count] = channel
+        return whole.reshape(-1, count)
+
+
+def _grow(array: np.ndarray, length: int) -> None:
+    """Make an array that nothing else views longer, in place."""
+    array.resize(length, refcheck=False)
 
 
 @contextmanager

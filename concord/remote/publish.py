@@ -1,5 +1,6 @@
 """Uploads what a run leaves: only what changed, and nothing is deleted that we did not write."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ RECORD, MARK = "publish/uploaded.json", "publish/done.json"
 """Below the results folder: what we wrote, and that all of it is there."""
 UPLOADS = 8
 """Files that are uploaded at a time."""
+TOLD = 5
+"""Objects that a message names."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ def publish(config: Config) -> None:
     """Make the objects below publish.path what the results folder holds, if there is such a key.
 
     Files that are there as we left them are not uploaded again; objects that we wrote and whose
-    files are gone are deleted, unless somebody else replaced them, and no others. What was
-    interrupted is repeated by the next call: the mark of a finished upload is written at the end.
+    files are gone are deleted, and no others. What somebody else put in the place of an object that
+    we wrote stays, and is told. What was interrupted is repeated by the next call: the mark of a
+    finished upload is written at the end.
     Raises UserError if the server or the configuration is at fault.
     """
     if config.publish is None:
@@ -67,22 +71,41 @@ def publish(config: Config) -> None:
     place = storage(target)
     there = dict(place.list_folder(target))
     old = {name: was for name, was in ours.items() if name in there}
-    todo = [n for n in files if not (n in old and old[n].is_of(results / n, there.get(n)))]
-    gone = [name for name in old if name not in files and old[name].is_object(there[name])]
-    kept = {name: old[name] for name in old if name not in todo}
+    replaced = {n for n in files if n in old and _is_replaced(results / n, old[n], there[n])}
+    rest = [name for name in files if name not in replaced]
+    todo = [n for n in rest if not (n in old and old[n].is_of(results / n, there.get(n)))]
+    lost = {name for name in old if not (results / name).is_file()}
+    gone = [name for name in lost if old[name].is_object(there[name])]
     planned = {name: _absent(results / name) for name in todo}
-    _write_record(results / RECORD, target, kept | planned)
-    done = kept | _upload(place, target, results, todo)
+    _write_record(results / RECORD, target, old | planned)
+    done = old | _upload(place, target, results, todo)
     for name in gone:
         place.remove(Url(target.below(name)))
-    done = {name: done[name] for name in files}
-    _write_record(results / RECORD, target, done)
-    write_text(results / MARK, json.dumps({"path": target, "objects": len(done)}) + "\n")
+    _write_record(results / RECORD, target, {n: done[n] for n in done if n not in lost})
+    write_text(results / MARK, json.dumps({"path": target, "objects": len(files)}) + "\n")
     print(
         f"{target}: {len(todo)} files uploaded, {len(gone)} objects deleted, "
-        f"{len(files) - len(todo)} as they were",
+        f"{len(rest) - len(todo)} as they were",
         file=sys.stderr,
     )
+    if replaced:
+        named = ", ".join(sorted(replaced)[:TOLD]) + (", ..." if len(replaced) > TOLD else "")
+        print(
+            f"{target}: {len(replaced)} objects stay as somebody else replaced them: {named}; "
+            "delete them there, and the next run uploads its own",
+            file=sys.stderr,
+        )
+
+
+def _is_replaced(file: Path, ours: Uploaded, there: Stamp) -> bool:
+    """Whether an object is neither what we wrote nor, as its ETag tells, what the file holds."""
+    if ours.is_object(there):
+        return False
+    if file.stat().st_size != there.size:
+        return True
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
+    return digest.hexdigest() != there.etag
 
 
 def _files(results: Path, everything: bool) -> Iterator[str]:

@@ -151,16 +151,19 @@ def _number(text: str | None) -> float | None:
 
 
 def _run_note(notes: list[Row], run: str | None, success: bool, cores: int | None) -> Row:
-    """The note of the run: its time, and what this host computed beside the jobs' own work."""
-    used, here = usage(), host_kind()
-    jobs = sum(n.get("cpu_s", 0) for n in notes if n["run"] == run and n["host"] == here)
+    """The note of the run: its time, and what its process computed beside the jobs it started.
+
+    Jobs of a cluster are not its children, on whichever machine they run.
+    """
+    used = usage()
+    jobs = sum(n.get("cpu_s", 0) for n in notes if n["run"] == run and n.get("child"))
     return {
         "rule": WORKFLOW,
         "wildcards": {},
         "threads": cores,
         "gpus": 0,
         "outputs": [],
-        "host": here,
+        "host": host_kind(),
         "run": run,
         "ended": time.time(),
         "status": "ok" if success else "failed",

@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,18 @@ from concord.files import atomic_path, write_text
 from concord.models.base import Modality
 from concord.report.results import Results
 from concord.report.spreadsheet import write_rows
+from concord.scores.gather import lengths
 
 Matrix = npt.NDArray[np.float32]
 _FAILURE = ("path", "status", "reason", "detail")
+_FLOATS_A_ROW_GROUP = 2**26
+"""Of Parquet, whose lists are counted in 32 bits when they are written and read."""
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("clip_id", "path", "label")),
+        ("features", pa.list_(pa.float32())),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def _gather(results: Results, model: str, modality: Modality, collection: str) -
     own = {row["clip_id"]: row["path"] for row in rows}
     labels = results.labels(collection)
     ids, matrix = results.vectors(model, modality, collection)
-    norms = np.linalg.norm(matrix.astype(np.float64), axis=1)
+    norms = lengths(matrix)
     usable = np.isfinite(norms) & (norms > 0)
     order = sorted(np.flatnonzero(usable).tolist(), key=lambda i: files[ids[i]])
     left_out = [{name: row[name] for name in _FAILURE} for row in rows if row["status"] != "ok"]
@@ -122,14 +132,23 @@ def _write_h5(path: Path, content: dict[str, Any]) -> None:
 
 
 def _write_parquet(path: Path, features: Features) -> None:
-    data = {
-        "clip_id": pa.array(features.clips, pa.string()),
-        "path": pa.array(features.paths, pa.string()),
-        "label": pa.array(features.labels, pa.string()),
-        "features": pa.array(list(features.matrix), pa.list_(pa.float32())),
-    }
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(data), temporary, compression="zstd", use_dictionary=["label"])
+    texts: list[Sequence[str | None]] = [features.clips, features.paths, features.labels]
+    n, dim = features.matrix.shape
+    step = max(1, _FLOATS_A_ROW_GROUP // max(1, dim))
+    options = {"compression": "zstd", "use_dictionary": ["label"]}
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, **options) as file:
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            columns = [pa.array(column[part], pa.string()) for column in texts]
+            columns.append(_lists(features.matrix[part]))
+            file.write_table(pa.table(columns, schema=_SCHEMA))
+
+
+def _lists(matrix: Matrix) -> pa.Array:
+    """The rows of a matrix [N, D] as lists."""
+    n, dim = matrix.shape
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(dim))
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.reshape(-1)))
 
 
 def _facts(features: Features) -> dict[str, Any]:

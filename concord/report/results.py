@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from concord.config import Config
 from concord.errors import UserError
 from concord.layout import SIGNAL, Layout
 from concord.models.base import COMPANIONS, MODALITIES, Modality
 from concord.models.catalogue import spec
+from concord.scores.gather import read_vectors
 from concord.scores.tasks import TASK_NAMES
 from concord.tables import (
     CLIPS,
@@ -115,11 +117,10 @@ class Results:
         self, model: str, modality: Modality, collection: str
     ) -> tuple[list[str], npt.NDArray[np.float32]]:
         """The embeddings there are, as they are stored: their clip_ids, and a matrix [N, D]."""
-        rows = self.embeddings(model, modality, collection, ["id", "embedding"])
-        rows = rows.filter(rows["embedding"].is_valid())
-        flat = rows["embedding"].combine_chunks().flatten().to_numpy()
-        matrix: npt.NDArray[np.float32] = flat.reshape(len(rows), -1) if len(rows) else _nothing()
-        return rows["id"].to_pylist(), matrix
+        rows = self.embeddings(model, modality, collection, ["id", "status"])
+        ids = rows["id"].filter(pc.equal(rows["status"], "ok")).to_pylist()
+        files = self.layout.embeddings(model, modality, collection)
+        return ids, read_vectors(files, len(ids))
 
     def note(self, model: str, modality: Modality, collection: str) -> dict[str, Any]:
         """What stands beside the embeddings of a collection: dim, protocol_id, ...; {} if none."""
@@ -148,7 +149,3 @@ class Results:
             raise UserError(f"{path}: names no protocol; delete the file and run again")
         protocol = note.get("protocol") or {}
         return Scored(task, model, collection, note["protocol_id"], protocol, rows)
-
-
-def _nothing() -> npt.NDArray[np.float32]:
-    return np.zeros((0, 0), np.float32)

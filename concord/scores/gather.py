@@ -198,7 +198,7 @@ def read_embeddings(paths: Sequence[Path], modality: Modality) -> Embeddings:
     table = _concatenate(paths, EMBEDDINGS, columns)
     outcome = Outcome(len(table))
     outcome.then(*(_objects(table[name]) for name in columns[1:]))
-    vectors = _read_vectors(paths, int(outcome.ok.sum()))
+    vectors = read_vectors(paths, int(outcome.ok.sum()))
     row = np.full(len(table), -1, dtype=np.int64)
     row[outcome.ok] = np.arange(len(vectors))
     _refuse_directionless(outcome, row, vectors)
@@ -243,8 +243,11 @@ def undeclared(embeddings: Sequence[Embeddings]) -> dict[str, str]:
     return found
 
 
-def _read_vectors(paths: Sequence[Path], n: int) -> npt.NDArray[np.float32]:
-    """The vectors [n, dim] of the ok rows of all shards, in order."""
+def read_vectors(paths: Sequence[Path], n: int) -> npt.NDArray[np.float32]:
+    """The vectors [n, dim] of the ok rows of all shards, in order; one shard is read at a time.
+
+    Raises UserError where the dimension differs.
+    """
     vectors = np.zeros((n, 0), dtype=np.float32)
     start = 0
     for path in paths:
@@ -252,11 +255,11 @@ def _read_vectors(paths: Sequence[Path], n: int) -> npt.NDArray[np.float32]:
         column = table["embedding"].filter(pc.equal(table["status"], "ok"))
         if not len(column):
             continue
-        lengths = set(pc.list_value_length(column).unique().to_pylist())
-        dim = vectors.shape[1] or lengths.copy().pop()
-        if lengths != {dim}:
+        dims = set(pc.list_value_length(column).unique().to_pylist())
+        dim = vectors.shape[1] or dims.copy().pop()
+        if dims != {dim}:
             raise UserError(
-                f"{path}: embeddings of {sorted(map(str, lengths))} values found, {dim} expected; "
+                f"{path}: embeddings of {sorted(map(str, dims))} values found, {dim} expected; "
                 "delete the file and run again"
             )
         if not vectors.shape[1]:
@@ -266,6 +269,15 @@ def _read_vectors(paths: Sequence[Path], n: int) -> npt.NDArray[np.float32]:
     return vectors
 
 
+def lengths(vectors: npt.NDArray[np.float32]) -> Floats:
+    """Euclidean norms [N] of vectors [N, dim], in float64."""
+    norms = np.empty(len(vectors))
+    for start in range(0, len(vectors), _BATCH):
+        part = vectors[start : start + _BATCH].astype(np.float64)
+        norms[start : start + _BATCH] = np.sqrt(np.einsum("nd,nd->n", part, part))
+    return norms
+
+
 def _dense(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float32]:
     flat: npt.NDArray[np.float32] = pc.list_flatten(column).to_numpy()
     return flat.reshape(-1, dim)
@@ -273,10 +285,7 @@ def _dense(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float32]:
 
 def _refuse_directionless(outcome: Outcome, row: Indices, vectors: npt.NDArray[np.float32]) -> None:
     """Fail ids whose vector has no direction: NaN, infinite or zero."""
-    norms = np.empty(len(vectors))
-    for start in range(0, len(vectors), _BATCH):
-        part = vectors[start : start + _BATCH].astype(np.float64)
-        norms[start : start + _BATCH] = np.sqrt(np.einsum("nd,nd->n", part, part))
+    norms = lengths(vectors)
     bad = np.flatnonzero(outcome.ok)[~(np.isfinite(norms) & (norms > 0))]
     outcome.status[bad], outcome.reason[bad] = "failed", "not_finite"
     outcome.detail[bad] = [f"the embedding has norm {norms[row[i]]}" for i in bad]

@@ -53,10 +53,12 @@ _SKIPPED = {
 class Chosen:
     """What is told apart: the clips left, what the split keeps together, what belongs together.
 
-    `reason` says why nothing can be learned, `note` what is to be said of every row.
+    `described` [N] are the clips whose distributions are told: those left, or the sample where
+    nothing can be learned, for which `reason` says why. `note` is to be said of every row.
     """
 
     clips: Labelled
+    described: npt.NDArray[np.bool_]
     kept: Units
     related: Units
     reason: str | None
@@ -112,8 +114,7 @@ def probe(
     computed = {"scikit-learn": version("scikit-learn")}
     note = {"protocol": protocol, "protocol_id": name, "computed": computed}
     chosen = _choose(clips, probes, statistics["seed"])
-    described = clips.outcome.ok if chosen.reason else chosen.clips.outcome.ok
-    spread = [about | row for row in distributions(clips, described)]
+    spread = [about | row for row in distributions(clips, chosen.described)]
     write_table(folder / "distributions.parquet", FEATURE_DISTRIBUTIONS, spread, **note)
     rows, predictions = _probe_all(chosen, probes, statistics, threads)
     write_table(
@@ -136,7 +137,9 @@ def _choose(clips: Labelled, probes: Mapping[str, Any], seed: int) -> Chosen:
     if kept.note:
         notes.append(kept.note)
     outcome, reason = _leave_out_rare(clips, kept, probes["folds"])
-    return Chosen(replace(clips, outcome=outcome), kept, together, reason, "; ".join(notes) or None)
+    described = clips.outcome.ok if reason else outcome.ok
+    left = replace(clips, outcome=outcome)
+    return Chosen(left, described, kept, together, reason, "; ".join(notes) or None)
 
 
 def _probe_all(

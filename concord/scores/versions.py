@@ -4,4 +4,4 @@ They are parameters of the rules, so that changed code runs again.
 """
 
 QUALITY_VERSION = 2
-PROBES_VERSION = 2
+PROBES_VERSION = 3

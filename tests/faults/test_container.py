@@ -42,6 +42,13 @@ def kept(workflow: Workflow) -> set[str]:
     return {path.suffix for path in media.rglob("*") if path.suffix in (".mp4", ".wav", ".tar")}
 
 
+def spoil(path: Path) -> None:
+    """One byte within the first file of the tar, a proxy, is another."""
+    content = bytearray(path.read_bytes())
+    content[512 + 500] ^= 1
+    path.write_bytes(content)
+
+
 def test_files_and_tar_give_the_same(workflow: Workflow) -> None:
     """Embeddings, synchrony, scores, tables, exports, the tree and the page's clips."""
     workflow.config |= {"models": ["mini"], "media": {"layout": "tree"}}
@@ -55,12 +62,17 @@ def test_files_and_tar_give_the_same(workflow: Workflow) -> None:
     assert kept(workflow) == {".tar"}
     assert times(workflow) == before
 
+    spoil(next((workflow.folder / "results/media").rglob("proxies.tar")))
     for room in (*ROOMS, "report"):
         shutil.rmtree(workflow.folder / "results" / room)
     assert "transcode_shard" not in workflow.started()
     from_tar = results(workflow)
     assert from_tar.keys() == from_files.keys()
     assert not [name for name, content in from_files.items() if content != from_tar[name]]
+    assert kept(workflow) == {".mp4", ".tar"}, "what was damaged lies beside the tar"
+    assert workflow.started() == {"repack_shard": 1}
+    assert kept(workflow) == {".tar"}
+    assert workflow.jobs() == {}
 
     workflow.config["media"]["container"] = "files"
     assert workflow.jobs() == {"repack_shard": 1}

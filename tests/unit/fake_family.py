@@ -14,6 +14,7 @@ from embedding_inputs import (
 
 from concord.media.proxies import Limits
 from concord.models.base import ModelSpec
+from concord.models.passes import Passes
 from concord.models.shard import Means, embed_media
 from concord.tables import EMBEDDINGS, read_metadata, read_table
 
@@ -43,6 +44,20 @@ class Fake:
 
     def truncated(self, texts):
         return [len(text) > 20 for text in texts]
+
+
+class FakeInPasses(Fake):
+    """The same, whose views go through the network in passes; `limit` is that of one pass."""
+
+    def __init__(self, limit, most=64):
+        super().__init__()
+        self.most_in_memory, self.passes = limit, Passes(most)
+
+    def embed(self, modality, inputs):
+        if min(self.passes.most, sum(map(len, inputs))) > self.most_in_memory:
+            self.batches.append(len(inputs))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().embed(modality, inputs)
 
 
 def install(monkeypatch) -> SimpleNamespace:

@@ -1,5 +1,6 @@
 """Embedding jobs over blocks of shards: one model a job, no clip twice, however they are cut."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,14 @@ def test_media_jobs_use_the_cores_there_are(tmp_path: Path) -> None:
 
     assert [threads(cores) for cores in (4, 16, 96, None)] == [8, 8, 32, 8]
     assert threads(96, workers=2) == 2, "as the user says"
+    for table in layout.media("c"):
+        table.parent.mkdir(parents=True)
+        table.touch()
+    assert threads(96) == 32, "all are made again for another cause"
+    os.utime(layout.media("c")[1], (0, 0))
+    assert [threads(cores) for cores in (4, 96, None)] == [8, 96, 8], "one has changed"
+    layout.media("c")[2].unlink()
+    assert threads(96) == 48
     resources = JobResources(layout.config, layout.specs, layout, 16, 0)
     layout._rows = lambda path: 1000
     assert (

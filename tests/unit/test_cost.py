@@ -19,8 +19,9 @@ from concord.cost_table import COST
 from concord.layout import Layout
 from concord.models.catalogue import spec
 from concord.report.cost import line, record, words
-from concord.run_state import begin
+from concord.run_state import begin, last_run, marks
 from concord.tables import read_table
+from concord.usage import cpu_s, host_kind
 
 JOB = """
 import os, subprocess, sys
@@ -111,6 +112,40 @@ def note(planned: Layout, rule: str, output: str, **content: Any) -> Path:
     known |= {"memory_mb": 100.0, "ended": time.time(), "threads": 1, "gpus": 0}
     path.write_text(json.dumps(known | content))
     return path
+
+
+def test_the_run_is_counted_without_its_own_jobs_and_those_alone(tmp_path: Path) -> None:
+    """Jobs on other machines of a cluster are no part of its process, however alike these are."""
+    planned = layout(tmp_path)
+    begin(planned.results)
+    run = last_run(planned.results)
+    assert run is not None
+    tables = [str(planned.results / f"synchrony/c/{shard}.parquet") for shard in ("0000", "0001")]
+    known = {"run": run.name, "host": host_kind()}
+    note(planned, "measure_synchrony", tables[0], cpu_s=0.5, child=True, **known)
+    note(planned, "measure_synchrony", tables[1], cpu_s=1e6, child=False, **known)
+    before = cpu_s()
+    record(planned, success=True, cores=None)
+    own = next(row["cpu_s"] for row in rows(tmp_path) if row["rule"] == "snakemake")
+    assert before - 0.5 <= own <= cpu_s() - 0.5
+
+
+def test_a_job_knows_whether_the_run_started_it(tmp_path: Path) -> None:
+    begin(tmp_path / "results")
+    run = marks(tmp_path / "results") / "run"
+    path = tmp_path / "results/benchmarks/measure_synchrony/c.0000.json"
+
+    def child() -> bool:
+        assert run_job(tmp_path).returncode == 0
+        found: bool = json.loads(path.read_text())["child"]
+        return found
+
+    assert child()
+    led = json.loads(run.read_text())
+    run.write_text(json.dumps(led | {"node": "another"}))
+    assert not child()
+    run.write_text(json.dumps(led | {"pid": 2**22 + 1}))
+    assert not child()
 
 
 def test_a_job_that_is_not_planned_any_more_has_no_row(tmp_path: Path) -> None:

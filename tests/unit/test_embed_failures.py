@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fake_family import Fake, clips, counts, install, run
+from fake_family import Fake, FakeInPasses, clips, counts, install, run
 
 from concord.errors import UserError
 from concord.models import shard
@@ -43,6 +43,27 @@ def test_one_clip_that_does_not_fit_costs_one_clip(fake, tmp_path, names, batch_
     assert (rows["long20"]["status"], rows["long20"]["reason"]) == ("failed", "memory_limit")
     assert {row["status"] for name, row in rows.items() if name != "long20"} == {"ok"}
     assert fake.embedder.batches[-3:] == [batch_size] * 3, "later batches are as large as before"
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_clip_too_large_for_one_pass_goes_through_in_smaller_ones(fake, tmp_path, batch_size):
+    fake.embedder = FakeInPasses(limit=8)
+    names = ["1", "long20", *(str(i) for i in range(20, 34))]
+    rows = run(clips(tmp_path, names), tmp_path / "out.parquet", batch_size=batch_size)
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert rows["long20"]["views"] == 20
+    assert fake.embedder.passes.most == 5, "half of half of its views"
+    assert fake.embedder.batches[-2:] == [batch_size] * 2, "later batches are as large as before"
+
+
+def test_passes_are_halved_down_to_one_view_before_a_clip_is_given_up(fake, tmp_path):
+    fake.embedder = FakeInPasses(limit=1)
+    rows = run(clips(tmp_path, ["long20", "1"]), tmp_path / "out.parquet")
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert fake.embedder.passes.most == 1
+    fake.embedder = FakeInPasses(limit=0)
+    with pytest.raises(UserError, match="does not fit into the memory"):
+        run(clips(tmp_path / "b", ["long20", "2"]), tmp_path / "b.parquet")
 
 
 def test_a_device_on_which_no_clip_fits_ends_the_job_without_rows(fake, tmp_path):

@@ -10,7 +10,7 @@ import yaml
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
 LOCK = (ENVS / "requirements.lock").read_text()
-UNLOCKED = {"imagebind": {"einops", "iopath"}}
+UNLOCKED = {"imagebind": {"decord", "einops", "fvcore", "iopath", "jj-pytorchvideo", "torchcodec"}}
 """What an environment has beside the lock, since only a package that users install needs it."""
 PIN = re.compile(r"^([a-z0-9-]+)==([^ ;\\\n]+)", re.MULTILINE)
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from planned_results import MODEL, configure, make_planned
 
 from concord.config import Config
+from concord.report import feature_exports
 from concord.report.exports import export
 
 DIM = 8
@@ -104,6 +106,42 @@ def test_parquet(config: Config, expected: Expected) -> None:
     assert table["path"].to_pylist() == expected[0]
     assert table["label"].to_pylist() == expected[2]
     np.testing.assert_array_equal(np.stack(table["features"].to_numpy()), expected[1])
+
+
+def test_parquet_is_written_in_row_groups(
+    config: Config, expected: Expected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow counts the floats of a column's lists in 32 bits, so not all can be in one."""
+    monkeypatch.setattr(feature_exports, "_FLOATS_A_ROW_GROUP", 2 * DIM + 1)
+    export(config)
+    file = pq.ParquetFile(folder_of(config) / "features.parquet")
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    assert [group.num_rows for group in groups] == [2, 2, 1]
+    table = file.read()
+    assert table["path"].to_pylist() == expected[0]
+    np.testing.assert_array_equal(np.stack(table["features"].to_numpy()), expected[1])
+
+
+def test_arrow_holds_the_vectors_of_one_shard_at_a_time(tmp_path: Path) -> None:
+    """For the same reason; and the matrix of all is then the only copy."""
+    (tmp_path / "videos").mkdir()
+    vectors = {}
+    for i in range(40):
+        path = tmp_path / "videos" / f"{i:02}.mp4"
+        path.write_bytes(b"video")
+        vectors[str(path)] = np.random.default_rng(i).normal(size=8192).astype(np.float32)
+    source, clips = str(tmp_path / "videos"), {"block_size": 1, "shard_size": 1}
+    config = configure(tmp_path, collections={"mine": source}, tasks=["features"], clips=clips)
+    results = make_planned(config, vectors)
+    usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(counted)
+    try:
+        ids, matrix = results.vectors(MODEL, "video", "mine")
+    finally:
+        pa.set_memory_pool(usual)
+    np.testing.assert_array_equal(matrix, np.stack(list(vectors.values())))
+    assert ids == [Path(path).name for path in vectors]
+    assert counted.max_memory() < matrix.nbytes / 2
 
 
 def test_every_other_file_is_a_failure_with_its_reason(config: Config) -> None:

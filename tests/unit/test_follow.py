@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,29 @@ def test_nothing_everything_and_what_is_out_of_date(layout: Layout) -> None:
     os.utime(layout.media("c")[0], (later, later))
     assert stage(layout, "synchrony").clips_done == 0, "older than what it is made from"
     assert stage(layout, "scores").clips is None
+
+
+def test_files_beside_the_clips_do_not_stand_for_media(tmp_path: Path) -> None:
+    """Of two models that embed images too, the second's video is as out of date as the first's."""
+    fill(tmp_path / "clips", "a.mp4", "b.mp4")
+    fill(tmp_path / "images", "a.png", "b.png")
+    collection = {"path": tmp_path / "clips", "image": tmp_path / "images"}
+    content: dict[str, Any] = {"collections": {"c": collection}, "tasks": ["features"]}
+    config = Config.model_validate(content | {"results": tmp_path / "results"})
+    plan(config)
+    pictures = replace(spec(config, "mini"), modalities=("video", "image"))
+    layout = Layout(config, {"one": pictures, "two": pictures})
+    assert layout.embedded("c")[1:3] == [("one", "image"), ("two", "video")]
+    for model, modality in layout.embedded("c"):
+        done(layout.embeddings(model, modality, "c")[0])
+    later = time.time() + 10
+    done(layout.media("c")[0])
+    os.utime(layout.media("c")[0], (later, later))
+    found = {s.name: s.jobs_done for s in stages(layout) if s.name.startswith("embeddings/")}
+    assert found == {
+        f"embeddings/{model}/{modality}": int(modality == "image")
+        for model, modality in layout.embedded("c")
+    }
 
 
 def test_a_job_at_work_counts_what_it_processes(layout: Layout) -> None:

@@ -218,12 +218,12 @@ def test_size_of_a_pass_and_of_a_batch_change_nothing(modality, checkpoint):
         "text": ["a dog", "a cat that sleeps", ""],
     }[modality]
     embedder = imagebind.load(spec(checkpoint, modality), CPU)
-    embedder.at_once = 100
+    embedder.passes.most = 100
     together = embedder.embed(modality, given)
     assert together.shape == (3, 1024)
     assert together.dtype == np.float32
     for size in (1, 4):
-        embedder.at_once = size
+        embedder.passes.most = size
         np.testing.assert_allclose(embedder.embed(modality, given), together, atol=1e-4)
     alone = np.concatenate([embedder.embed(modality, [clip]) for clip in given])
     np.testing.assert_allclose(alone, together, atol=1e-4)

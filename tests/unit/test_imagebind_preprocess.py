@@ -14,6 +14,7 @@ from torchaudio.compliance.kaldi import fbank
 from torchvision import transforms
 
 from concord.models.base import MediaFile, ModelSpec
+from concord.models.catalogue import protocols
 from concord.models.imagebind import text, views
 from concord.models.imagebind.audio import AudioReader, clip_bounds, mel_clips
 from concord.models.imagebind.pictures import read_image, read_imu, read_map
@@ -98,6 +99,13 @@ def test_overlapping_clips_see_what_was_subtracted() -> None:
     short, long = noise(2, 3), noise(2, 6)
     assert np.abs(mel_clips(short, "running") - mel_clips(short, "clip")).max() > 1e-3
     np.testing.assert_allclose(mel_clips(long, "running"), mel_clips(long, "clip"), atol=1e-4)
+
+
+@pytest.mark.parametrize("mean", ["running", "clip"])
+def test_a_long_sound_is_not_copied(mean) -> None:
+    """This one of 4 TB, which repeats a sample, could not be."""
+    samples = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1, 10**12), (0, 0))
+    assert mel_clips(samples, mean).shape == (3, 1, 128, 204)
 
 
 def test_two_seconds_are_198_frames_and_padding() -> None:
@@ -252,6 +260,10 @@ def test_options_choose_the_reader() -> None:
     assert reader(spec(), "video") == VIDEO_READERS["15view"]
     assert reader(spec(views="avbench-9view"), "video") == VIDEO_READERS["avbench-9view"]
     assert reader(spec(audio_mean="clip"), "audio") == AudioReader("clip")
+    for protocol, mean in (("imagebind-15view", "running"), ("imagebind-clip-mean", "clip")):
+        options = protocols()[protocol].options
+        assert reader(spec(**options), "audio") == AudioReader(mean)
+        assert reader(spec(**options), "video") == VIDEO_READERS["15view"]
     with pytest.raises(ValueError, match="views '3view', expected one of 15view, avbench-9view"):
         reader(spec(views="3view"), "video")
     with pytest.raises(ValueError, match="no files for text"):

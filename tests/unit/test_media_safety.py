@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from hostile import PLAYLISTS, liar
-from media_clips import H264, clip, make, protocol, run
+from media_clips import H264, clip, event, make, protocol, run
 
-from concord.errors import UserError
+from concord.errors import MachineError, UserError
 from concord.media import worker
 from concord.media.clip import Job
 from concord.media.ffmpeg import find_ffmpeg
@@ -190,6 +190,24 @@ def test_a_worker_ends_with_its_job(tmp_path: Path) -> None:
     process.stdin.write(json.dumps(asdict(_job(pipe, tmp_path))) + "\n")
     process.stdin.close()  # as when the job is dead
     assert process.wait(timeout=120) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("free", [0, 4, 40, 100], ids=lambda free: f"{free}k")
+def test_a_full_scratch_folder_is_no_fault_of_the_clip(tmp_path: Path, free: int) -> None:
+    """However little room is left, which may not do for ffmpeg's log."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("cannot mount here")
+    try:
+        (small / "filler").write_bytes(bytes(2**20 - free * 2**10))
+        long = event(tmp_path / "long.mp4")
+        expected = rf"{small}\S*: .*No space left on device; this is the folder for temporary files"
+        with Worker(1000) as ours, pytest.raises(MachineError, match=expected):
+            ours.run(replace(_job(long, tmp_path), scratch=str(small)))
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
 def test_missing_original(tmp_path: Path) -> None:

@@ -147,11 +147,31 @@ def test_what_is_damaged_is_made_again(
     capsys: pytest.CaptureFixture[str],
     harm: Callable[[Path], None],
 ) -> None:
+    """By the first who reads it, for all others, beside the tar until it is packed."""
     harm(tmp_path / TAR)
-    capsys.readouterr()
-    for name, row in packed.items():
-        assert read(tmp_path, row) == expected(made, name)
-    assert ("damaged" in capsys.readouterr().err) == (tmp_path / TAR).exists()
+    mark = tmp_path / "shard/.repacked.tar"
+    mark.touch()
+    damaged = (tmp_path / TAR).exists()
+    for again in (damaged, False):
+        capsys.readouterr()
+        for name, row in packed.items():
+            assert read(tmp_path, row) == expected(made, name)
+        assert ("damaged" in capsys.readouterr().err) == again
+    assert mark.exists() == is_in(tmp_path / "shard", "tar") == (not damaged)
+    if damaged:
+        repack_shard(tmp_path / "shard/media.parquet", "tar")
+        assert is_in(tmp_path / "shard", "tar")
+        assert contents(tmp_path / "shard") == contents(made[2])
+
+
+@pytest.mark.parametrize("harm", [cut, spoil, spoil_header, exchange, Path.unlink])
+def test_the_media_stage_makes_what_is_damaged_again(
+    tmp_path: Path,
+    made: tuple[list[Path], dict[str, Row], Path],
+    packed: dict[str, Row],
+    harm: Callable[[Path], None],
+) -> None:
+    harm(tmp_path / TAR)
     assert run(tmp_path, made[0], container="tar") == packed
     assert processed(tmp_path) == {cut: 1, spoil: 1, exchange: 2}.get(harm, 3)
     assert contents(tmp_path / "shard") == contents(made[2])

@@ -156,6 +156,17 @@ def test_a_clip_is_the_mean_of_its_views_whatever_else_is_in_the_batch(
     assert np.allclose(together[0], mean / np.linalg.norm(mean), atol=1e-5)
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_the_size_of_a_pass_changes_nothing(
+    embedder: MiniEmbedder, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    rng = np.random.default_rng(2)
+    clips = [random_views(rng, count) for count in (3, 1, 7)]
+    together = embedder.embed("audio", clips)
+    monkeypatch.setattr(embedder.passes, "most", most)
+    assert np.allclose(embedder.embed("audio", clips), together, atol=1e-5)
+
+
 def test_packaged_weights_find_held_out_clips_far_over_chance(embedder: MiniEmbedder) -> None:
     for row in evaluate(embedder.network, seed=5):
         assert row["recall_at_1"] >= 20 * row["chance"], row

@@ -122,6 +122,13 @@ def test_the_tag_beside_a_checkpoint_is_part_of_the_protocol(tmp_path):
             r"models\.m\.architecture: .*did you mean 'ViT-B-32'",
         ),
         ({"entry": "mini", "pretrained": "openai"}, r"models\.m\.pretrained: .*open_clip"),
+        *(
+            (
+                {"entry": name, "compile": True},
+                rf"models\.m\.compile: .*family imagebind .*{name!r}",
+            )
+            for name in ("mini", "clip-vit-b-32", "hf-clip-vit-b-32", "imagebind-package")
+        ),
         ({"entry": "mini", "checkpoint": ROOT}, r"models\.m\.checkpoint: .* is a folder"),
         ({"entry": "mini", "protocol": "clip-left"}, r"models\.m\.protocol: .*it has: none"),
         ({"entry": "clip-vit-b-32", "checkpoint": "/no/such.pt"}, r"models\.m\.checkpoint: /no"),
@@ -130,6 +137,12 @@ def test_the_tag_beside_a_checkpoint_is_part_of_the_protocol(tmp_path):
 def test_mistakes_name_the_key(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         spec(configured(tmp_path, m=options), "m")
+
+
+def test_compiling_is_for_those_who_can(tmp_path):
+    for entry, wanted in (("imagebind", True), ("imagebind-proxy", True), ("mini", False)):
+        found = spec(configured(tmp_path, m={"entry": entry, "compile": wanted}), "m")
+        assert found.compiled is wanted
 
 
 def test_folder_needs_exactly_one_weight_file(tmp_path):

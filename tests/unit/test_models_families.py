@@ -10,7 +10,7 @@ from concord.models.base import MODALITIES
 from concord.models.catalogue import entries, spec
 from concord.protocol import protocol_id
 
-IMAGEBIND = ("imagebind-15view", "avbench-9view", "imagebind-legacy-text")
+IMAGEBIND = ("imagebind-15view", "avbench-9view", "imagebind-legacy-text", "imagebind-clip-mean")
 
 
 @pytest.fixture
@@ -29,9 +29,10 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 
 def test_an_id_differs_only_where_numbers_do(ids):
-    usual, views, text = (ids(entry="imagebind", protocol=name) for name in IMAGEBIND)
+    usual, views, text, mean = (ids(entry="imagebind", protocol=name) for name in IMAGEBIND)
     assert changed(usual, views) == {"video"}
     assert changed(usual, text) == {"text"}
+    assert changed(usual, mean) == {"audio"}
     assert changed(usual, ids(entry="imagebind-proxy")) == {"video", "audio"}
     usual = ids(entry="clip-vit-b-32")
     assert changed(usual, ids(entry="clip-vit-b-32", frames=4)) == {"video"}

@@ -186,28 +186,27 @@ def test_downloaded_weights_with_another_digest_are_refused(weights, tmp_path, m
         family._fetched_sha256(chosen, weights)
 
 
-def test_many_frames_go_through_in_parts(tiny, monkeypatch):
+def test_many_frames_go_through_in_parts(tiny):
     """The result does not depend on how many frames go through the network at once."""
     embedder = family.load(tiny, CPU)
     shape = (2, 64, 64, 3)
     rng = np.random.default_rng(0)
     views = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(5)]
     whole = embedder.embed("video", views)
-    monkeypatch.setitem(family.FRAMES_AT_ONCE, "cpu", 3)
+    embedder.passes.most = 3
     np.testing.assert_allclose(embedder.embed("video", views), whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_no_device_gets_all_frames_at_once(device, monkeypatch):
+def test_no_device_gets_all_frames_at_once(monkeypatch):
     embedder, sizes = family.OpenClipEmbedder.__new__(family.OpenClipEmbedder), []
-    embedder.device, embedder.kind, embedder.aggregate = torch.device(device), "fp32", "unit"
+    embedder.device, embedder.kind, embedder.aggregate = CPU, "fp32", "unit"
 
     def vectors(frames):
         sizes.append(len(frames))
         return torch.ones(len(frames), 2)
 
     monkeypatch.setattr(embedder, "_frames", vectors)
-    monkeypatch.setitem(family.FRAMES_AT_ONCE, device, 3)
+    embedder.passes = family.Passes(3)
     clips = [np.zeros((5, 1, 1, 3), np.uint8)] * 2
     assert embedder.embed("video", clips).shape == (2, 2)
     assert sizes == [3, 3, 3, 1]

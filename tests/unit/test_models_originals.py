@@ -1,5 +1,6 @@
 """Any file's frames and samples, exactly; what cannot be used says so, and harms nobody."""
 
+import tracemalloc
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from memory_tasks import load_and_take, take
 from torchaudio.functional import resample
 
 from concord.memory import limit_memory
+from concord.models import originals
 from concord.models.base import MediaFile
 from concord.models.imagebind.audio import AudioReader
 from concord.models.imagebind.video import VIDEO_READERS
@@ -172,7 +174,7 @@ def test_a_cover_is_no_picture(tmp_path: Path) -> None:
     ("subtype", "scale"),
     [("PCM_16", 2**15), ("PCM_24", 2**23), ("PCM_U8", 2**7), ("FLOAT", None), ("DOUBLE", None)],
 )
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("channels", [1, 2, 6, 8, 9])
 def test_waves_give_their_samples(
     tmp_path: Path, subtype: str, scale: int | None, channels: int
 ) -> None:
@@ -215,7 +217,47 @@ def test_long_sound_is_resampled_without_seams(
     np.testing.assert_allclose(read_audio(MediaFile(path), wanted_hz), expected, atol=1e-6)
 
 
-def test_sound_that_changes_midway_keeps_its_first_rate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0.3, 2, 3.7])
+@pytest.mark.parametrize(
+    ("rate_hz", "wanted_hz"),
+    [(48_000, 16_000), (44_100, 16_000), (11_025, 48_000), (22_050, 22_050)],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_blocks_of_any_sound_are_what_the_whole_gives(
+    tmp_path: Path, short_blocks: None, seconds: float, rate_hz: int, wanted_hz: int, channels: int
+) -> None:
+    samples = noise(channels, seconds, rate_hz)
+    file = MediaFile(write_sound(tmp_path / "a.wav", samples, rate_hz))
+    expected = resample(torch.from_numpy(samples), rate_hz, wanted_hz).numpy()
+    found = read_audio(file, wanted_hz)
+    assert found.flags.c_contiguous
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    mono = read_audio(file, wanted_hz, mono=True)
+    np.testing.assert_allclose(mono, expected.mean(axis=0, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("mono", [False, True])
+def test_long_sound_is_never_held_as_decoded(
+    tmp_path: Path, short_blocks: None, mono: bool
+) -> None:
+    samples = noise(2, 30, 48_000)
+    file = MediaFile(write_sound(tmp_path / "a.wav", samples, 48_000))
+    read_audio(file, 16_000, mono)  # loads packages
+    tracemalloc.start()
+    found = read_audio(file, 16_000, mono)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.nbytes < peak < 0.75 * samples.nbytes
+
+
+@pytest.fixture
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of a second, so that sounds of some seconds are long ones."""
+    monkeypatch.setattr(originals, "BLOCK_S", 1)
+
+
+def changing(tmp_path: Path) -> Path:
+    """A sound of 2 s whose second half has another rate and more channels."""
     parts = [
         make(
             tmp_path / f"{rate}.aac",
@@ -230,9 +272,24 @@ def test_sound_that_changes_midway_keeps_its_first_rate(tmp_path: Path) -> None:
     ]
     path = tmp_path / "a.aac"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    found = read_audio(MediaFile(path), 44_100)
+    return path
+
+
+def test_sound_that_changes_midway_keeps_its_first_rate(tmp_path: Path) -> None:
+    found = read_audio(MediaFile(changing(tmp_path)), 44_100)
     assert found.shape[0] == 1
     assert found.shape[1] / 44_100 == pytest.approx(2, abs=0.2)
+
+
+def test_sound_that_changes_midway_has_no_seams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = MediaFile(changing(tmp_path))
+    whole = read_audio(file, 44_100)
+    monkeypatch.setattr(originals, "BLOCK_S", 1)
+    np.testing.assert_array_equal(read_audio(file, 44_100), whole)
+    expected = resample(torch.from_numpy(whole), 44_100, 16_000).numpy()
+    np.testing.assert_allclose(read_audio(file, 16_000), expected, atol=1e-6)
 
 
 def test_odd_rates_that_would_need_too_much_memory_are_refused(tmp_path: Path) -> None:
@@ -241,10 +298,13 @@ def test_odd_rates_that_would_need_too_much_memory_are_refused(tmp_path: Path) -
         read_audio(MediaFile(path), 16_000)
 
 
+@pytest.mark.parametrize("at", [100, -1])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_samples_that_are_no_numbers_are_not_used(tmp_path: Path, value: float) -> None:
-    samples = noise(1, 0.1)
-    samples[0, 100] = value
+def test_samples_that_are_no_numbers_are_not_used(
+    tmp_path: Path, short_blocks: None, value: float, at: int
+) -> None:
+    samples = noise(2, 2.5)
+    samples[1, at] = value
     with pytest.raises(ValueError, match="not_finite"):
         read_audio(MediaFile(write_sound(tmp_path / "a.wav", samples)), 16_000)
 

@@ -1,7 +1,8 @@
 """`concord parity imagebind`: equal networks are found equal, and others are not.
 
 The package stands in by our own network, which is tested against golden values elsewhere, under
-the package's API: what is tested here is that both see the same, and that differences show.
+the package's API: what is tested here is that both see the same, and that differences show. The
+last test takes the package itself, where it is installed (envs/imagebind.yaml).
 """
 
 import sys
@@ -77,6 +78,22 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "models" / "imagebind_model.py").write_text(MODEL)
     monkeypatch.syspath_prepend(str(folder.parent))
     yield folder
+    forget()
+
+
+@pytest.fixture
+def installed() -> Iterator[None]:
+    """The package of ImageBind's authors."""
+    try:
+        imagebind_package.network_module("imagebind-package")
+    except UserError as error:
+        pytest.skip(str(error))
+    yield
+    forget()
+
+
+def forget() -> None:
+    """Have the package imported anew by the next test."""
     for name in [name for name in sys.modules if name.split(".")[0] == "imagebind"]:
         del sys.modules[name]
 
@@ -149,7 +166,16 @@ def test_reading_is_compared_under_its_own_protocol_alone(package, files):
 
 
 def test_the_package_embeds_every_modality_as_we_do(package, files, tmp_path):
-    """As a model of the configuration, views and all."""
+    compare_modalities(files, tmp_path)
+
+
+@pytest.mark.package
+def test_the_installed_package_embeds_every_modality_as_we_do(installed, files, tmp_path):
+    compare_modalities(files, tmp_path)
+
+
+def compare_modalities(files: list[str], tmp_path: Path) -> None:
+    """Embed as two models of the configuration, views and all."""
     weights = write_tiny(tmp_path / "tiny.pth")
     entries = {"ours": {"entry": "imagebind"}, "theirs": {"entry": "imagebind-package"}}
     config = configured(
@@ -169,6 +195,9 @@ def test_the_package_embeds_every_modality_as_we_do(package, files, tmp_path):
         assert a.shape == b.shape == (2, 1024)
         np.testing.assert_allclose(a, b, atol=1e-6, err_msg=modality)
         assert both[0].views(modality, given[0]) == both[1].views(modality, given[0])
+    np.testing.assert_allclose(
+        *(embedder.embed("text", parity.TEXTS) for embedder in both), atol=1e-6
+    )
 
 
 def test_without_the_package_it_says_how_to_get_it(files, monkeypatch):

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from concord.config import Probes
 from concord.errors import UserError
-from concord.feature_tables import PREDICTIONS, PROBES
+from concord.feature_tables import FEATURE_DISTRIBUTIONS, PREDICTIONS, PROBES
 from concord.report.feature_tables import confusion
 from concord.scores.classification import HeldOut, area, intervals, metrics
 from concord.scores.probes import probe
@@ -216,6 +216,15 @@ def test_more_clips_than_wanted_are_sampled(tmp_path: Path) -> None:
     taken = Counter(row["label"] for row in predictions if row["status"] == "ok")
     assert taken == {"label 0": 30, "label 1": 15}
     assert {row["reason"] for row in predictions if row["status"] != "ok"} == {"not_sampled"}
+
+
+def test_where_nothing_can_be_learned_a_sample_is_described(tmp_path: Path) -> None:
+    features, _ = blobs(90, 3, distance=9)
+    rows, _ = probed(tmp_path, write_source(tmp_path, features, ["only"] * 90), max_clips=45)
+    assert {(row["reason"], row["n"]) for row in rows} == {("one_label", 0)}
+    assert {row["detail"].split("; ")[1] for row in rows} == {"a sample of 45 of 90 clips"}
+    told = read_table(tmp_path / "out" / "distributions.parquet", FEATURE_DISTRIBUTIONS)
+    assert set(told["n"].to_pylist()) == {45}
 
 
 def test_a_sample_is_of_every_stratum_and_the_same_again() -> None:

@@ -61,17 +61,60 @@ def test_what_changed_is_uploaded_and_what_we_wrote_is_deleted(
     assert bucket.keys("out2/") == {"out2/theirs.txt"}
 
 
-def test_what_somebody_else_replaced_stays(bucket: Bucket, results: Path) -> None:
-    publish(configured(bucket, results))
-    bucket.put("out/tables/a.csv", b"theirs")
-    (results / "tables/a.csv").unlink()
-    publish(configured(bucket, results))
-    assert bucket.get("out/tables/a.csv") == b"theirs"
+def test_what_somebody_else_replaced_stays_and_is_told(
+    bucket: Bucket, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its file or without, at every run, until it is deleted there."""
+    config = configured(bucket, results)
+    publish(config)
+    for name in ("tables/a.csv", "exports/m/x.npy"):
+        bucket.put(f"out/{name}", b"theirs")
+    (results / "exports/m/x.npy").unlink()
+    (results / "tables/a.csv").write_text("new")
+    for time in (1, 2):
+        capsys.readouterr()
+        publish(config)
+        told = capsys.readouterr().err
+        assert "0 files uploaded, 0 objects deleted, 2 as they were" in told, time
+        assert f"{config.publish.path}: 1 objects stay" in told
+        assert "replaced them: tables/a.csv; delete them there" in told
+        assert bucket.get("out/tables/a.csv") == b"theirs"
+        assert bucket.get("out/exports/m/x.npy") == b"theirs"
+    bucket.delete("out/tables/a.csv")
+    publish(config)
+    assert bucket.get("out/tables/a.csv") == b"new"
+    assert "stay" not in capsys.readouterr().err
+
+
+def test_what_somebody_else_replaced_by_the_same_is_ours(
+    bucket: Bucket, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(bucket, results)
+    publish(config)
+    (results / "tables/a.csv").write_text("new")
+    bucket.put("out/tables/a.csv", b"new")
+    for number in ("1 files uploaded", "0 files uploaded"):
+        capsys.readouterr()
+        publish(config)
+        told = capsys.readouterr().err
+        assert number in told
+        assert "stay" not in told
 
 
 def test_everything_is_the_tables_and_no_proxies(bucket: Bucket, results: Path) -> None:
     publish(configured(bucket, results, everything=True))
     assert there(bucket) == {*FILES, *TABLES}
+
+
+def test_what_is_no_longer_asked_for_stays_until_its_file_is_gone(
+    bucket: Bucket, results: Path
+) -> None:
+    publish(configured(bucket, results, everything=True))
+    publish(configured(bucket, results))
+    assert there(bucket) == {*FILES, *TABLES}
+    (results / TABLES[0]).unlink()
+    publish(configured(bucket, results))
+    assert there(bucket) == {*FILES, TABLES[1]}
 
 
 def test_an_interrupted_upload_is_repeated(bucket: Bucket, results: Path) -> None:

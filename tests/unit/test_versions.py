@@ -9,6 +9,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,25 @@ SCORED = {
     "retrieval": sources("scores", "score.py", "similarity.py", "ranking.py", "retrieval.py"),
     "synchrony": sources("scores", "synchrony.py"),
 }
+MODELS = "concord.models"
+JOB = ("concord.models.batches", "concord.models.sources")
+"""What every embedding job runs beside its family; what these import finds and fetches files."""
+ALL_FAMILIES = "concord.models.families"
+"""What reads the configuration of any family, and so leads from each to all others."""
+DECIDE_NOTHING = {
+    ALL_FAMILIES,  # what it finds is in the protocol
+    "concord.errors",
+    "concord.files",
+    "concord.memory",  # limits, which end a clip and change none
+    "concord.mini",  # the demo's version
+    "concord.models.base",  # types, and what a protocol holds
+    "concord.models.download",  # weights, whose digest is in the protocol
+    "concord.models.hub",
+    "concord.models.leases",  # which of several GPUs
+    "concord.models.weights",
+    "concord.progress",
+}
+"""Modules that change no embedding, so that they may change without a new version."""
 REPORT = "concord/report/versions.py"
 TEMPLATES = sorted(path.name for path in (ROOT / "concord/report/templates").iterdir())
 
@@ -201,6 +221,42 @@ def _is_docstring(node: Any) -> bool:
     )
 
 
+def module_file(name: str) -> Path | None:
+    """The file of a module or package of this project; None for what is neither."""
+    path = ROOT.joinpath(*name.split("."))
+    found = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in found if file.is_file()), None)
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Names of this project's modules that code imports, in functions too; not for types alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        names: list[str] = []
+        if isinstance(child, ast.Import):
+            names = [alias.name for alias in child.names]
+        elif isinstance(child, ast.ImportFrom):
+            names = [f"{child.module}.{alias.name}" for alias in child.names]
+            names.append(str(child.module))
+        yield from (name for name in names if name.startswith("concord."))
+        yield from imported(child)
+
+
+def reached(module: str) -> dict[str, Path]:
+    """The module and all that it imports, directly or not, with their files."""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = module_file(name)
+        if path and name not in found:
+            found[name] = path
+            if name != ALL_FAMILIES:
+                waiting += imported(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
 @pytest.mark.parametrize("held", HELD, ids=lambda held: held.name)
 def test_changed_code_has_a_new_version(held: Held) -> None:
     recorded, now = json.loads(RECORD.read_text()).get(held.name), held.now()
@@ -208,6 +264,24 @@ def test_changed_code_has_a_new_version(held: Held) -> None:
         f"{held.name}: recorded is {recorded}, found {now}. If the change can change a result, "
         f"raise the version in {held.where}. Then record it: python -m tests.unit.test_versions"
     )
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_a_family_names_all_code_that_decides_its_results(backend: str) -> None:
+    modules = reached(f"{MODELS}.{backend}") | {name: module_file(name) for name in JOB}
+    found = {path for name, path in modules.items() if name not in DECIDE_NOTHING}
+    listed = {path.resolve() for path in backend_sources(backend)}
+    missing, idle = (sorted(map(str, paths)) for paths in (found - listed, listed - found))
+    assert not missing, (
+        f"catalogue.yaml, backends.{backend}.sources: {missing} is imported and not there; list "
+        "it, or name it in DECIDE_NOTHING if no embedding depends on it"
+    )
+    assert not idle, f"catalogue.yaml, backends.{backend}.sources: {idle} is not used; remove it"
+
+
+def test_modules_that_decide_nothing_are_imported() -> None:
+    used = {name for backend in backends() for name in reached(f"{MODELS}.{backend}")}
+    assert used >= DECIDE_NOTHING
 
 
 def test_nothing_is_recorded_that_no_longer_exists() -> None:

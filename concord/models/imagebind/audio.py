@@ -42,12 +42,14 @@ def mel_clips(samples: np.ndarray, mean: Mean) -> np.ndarray:
         raise ValueError("too_short", f"{samples.shape[1]} samples at {RATE_HZ} Hz")
     if mean not in ("running", "clip"):
         raise ValueError(f"audio_mean {mean!r}, expected running or clip")
-    wave = torch.from_numpy(samples).clone()
-    clips = []
-    for begin, end in clip_bounds(samples.shape[1]):
+    bounds = clip_bounds(samples.shape[1])
+    wave, clips = torch.from_numpy(samples), []
+    in_place = mean == "running" and bounds[1][0] < bounds[0][1]
+    if in_place:
+        wave = wave.clone()  # of less than 6 s, else the clips would not overlap
+    for begin, end in bounds:
         clip = wave[:, begin:end] if mean == "running" else wave[:, begin:end].clone()
-        clip -= clip.mean()
-        clips.append(_log_mel(clip))
+        clips.append(_log_mel(torch.sub(clip, clip.mean(), out=clip if in_place else None)))
     features: np.ndarray = torch.stack(clips)[:, None].sub(MEAN).div(STD).numpy()
     return features
 

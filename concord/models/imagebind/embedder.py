@@ -13,9 +13,10 @@ from concord.models.imagebind import text, views
 from concord.models.imagebind.config import TRUNK_OF
 from concord.models.imagebind.network import ImageBind
 from concord.models.imagebind.weights import load_network, weights_file
+from concord.models.passes import Passes
 
 AT_ONCE = {"cpu": 9, "cuda": 256}
-"""Views in one pass; on a CPU more cost memory and gain nothing."""
+"""Views in one pass by device."""
 Part = tuple[int, np.ndarray, int]
 """Part of a clip: the clip's index, what its views are cut from, and how many they are."""
 
@@ -67,7 +68,7 @@ class ImageBindEmbedder:
     ) -> None:
         self.network, self.options, self.device = network, options, device
         self.weights_sha256 = weights_sha256
-        self.at_once = AT_ONCE.get(device.type, AT_ONCE["cuda"])
+        self.passes = Passes(AT_ONCE.get(device.type, AT_ONCE["cuda"]))
 
     def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
         """Embeddings [N, dim], float32, of N clips (as their reader gave them) or N texts.
@@ -107,9 +108,9 @@ class ImageBindEmbedder:
         """Parts of the clips, as many as go into one pass, or one."""
         group: list[Part] = []
         for clip, given in enumerate(clips):
-            for part in views.parts(modality, self.options, given, self.at_once):
+            for part in views.parts(modality, self.options, given, self.passes.most):
                 count = self.views(modality, part)
-                if group and sum(n for _, _, n in group) + count > self.at_once:
+                if group and sum(n for _, _, n in group) + count > self.passes.most:
                     yield group
                     group = []
                 group.append((clip, part, count))
@@ -122,7 +123,8 @@ class ImageBindEmbedder:
 
     def _views(self, trunk: str, given: torch.Tensor) -> torch.Tensor:
         """Embeddings [V, dim] of views or token ids, in passes of bounded size."""
-        return torch.cat([self.network(trunk, part) for part in torch.split(given, self.at_once)])
+        passes = torch.split(given, self.passes.most)
+        return torch.cat([self.network(trunk, part) for part in passes])
 
 
 def compile_blocks(network: ImageBind, trunk: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from concord.errors import UserError, shortened
 from concord.models.base import Modality, ModelSpec
 from concord.models.devices import autocast, precision
+from concord.models.passes import Passes
 from concord.models.transformers.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -62,6 +63,7 @@ class TransformersEmbedder:
         self.architecture, self.modalities = architecture, architecture.embeds(heads)
         self.weights_sha256, self.provenance = weights_sha256, provenance
         self.longest = longest_text(tokenizer, model.config)
+        self.passes = Passes()
 
     def embed(self, modality: Modality, inputs: Sequence[np.ndarray] | Sequence[str]) -> np.ndarray:
         """Unit vectors [N, dim], float32, of N clips (records of a reader) or N texts."""
@@ -121,7 +123,8 @@ class TransformersEmbedder:
         """Unit vectors [V, dim] of V records."""
         import torch
 
-        at_once = max(1, BYTES_AT_ONCE[self.device.type] // records.itemsize)
+        fitting = max(1, BYTES_AT_ONCE[self.device.type] // records.itemsize)
+        at_once = min(fitting, self.passes.most)
         features = self._features(modality)
         parts = [records[start : start + at_once] for start in range(0, len(records), at_once)]
         return torch.cat([_directions(features(**self._tensors(part))) for part in parts])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -51,7 +52,13 @@ def test_a_node_is_lost_and_its_job_works_on(
     node = slurm.client("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
     slurm.stop(f"slurmd-{node}", signal.SIGKILL)
     log = run.folder / "results/logs/transcode_shard/own.0000.log"
-    slurm.wait(lambda: "waiting for a process of" in log.read_text(), "the next job waits", 300)
+
+    def next_waits() -> bool:
+        with suppress(FileNotFoundError):  # Snakemake removes the log of the job before
+            return "waiting for a process of" in log.read_text()
+        return False
+
+    slurm.wait(next_waits, "the next job waits", 300)
     assert run.job_of("transcode_shard") != job
     for pid in pids:
         os.kill(pid, signal.SIGCONT)

@@ -44,7 +44,8 @@ test-faults: env
 	$(BIN)/python -m pytest $(filter-out tests/faults/test_cluster%,$(wildcard tests/faults/test_*.py))
 
 # Every named model of open_clip at full size with random weights, which takes some GB of memory and
-# disk, and every one of transformers through the workflow from a small random checkpoint.
+# disk, and every one of transformers through the workflow from a small random checkpoint: 65 jobs.
+# 16 minutes of one core in all.
 test-entries: env
 	$(BIN)/python -m pytest tests/entries
 

@@ -156,7 +156,10 @@ HELD = [
         "report/exports",
         report.EXPORTS_VERSION,
         REPORT,
-        sources("report", "exports.py", "feature_exports.py", "pairs.py", "results.py"),
+        (
+            *sources("report", "exports.py", "feature_exports.py", "pairs.py", "results.py"),
+            *sources("scores", "gather.py"),
+        ),
     ),
     Held(
         "report/projections",

@@ -59,6 +59,7 @@ rule embed_companions:
         ),
     params:
         protocol=lambda w: SPECS[w.model].protocol(w.modality),
+        max_pixels=lambda w: CONFIG.media.max_pixels if w.modality != "imu" else None,
     script:
         "../scripts/embed_companions.py"
 

@@ -3,7 +3,7 @@
 import importlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -169,7 +169,7 @@ class _Job:
         self.protocol = spec.protocol(modality) | inputs
         self.note = _note_of(output)
         self.family = importlib.import_module(f"concord.models.{spec.backend}")
-        self.keys: list[str] = []
+        self.wanted: list[Task | Row] = []
         self.computed: list[dict[str, Any]] = []
         self.succeeded = False
         self.timing = Timing()
@@ -211,13 +211,13 @@ class _Job:
         """Add the rows that need no model; returns the tasks that are not done yet."""
         tasks, settled, kept = [], [], False
         for item in wanted:
-            row = {"id": item.id, "key": item.key} if isinstance(item, Task) else item
-            self.keys.append(row["key"])
-            if row["key"] in resume.done:
+            self.wanted.append(item)
+            if key := _finished(item, resume.done):
                 # the same file may have another id now, below another folder
-                resume.done[row["key"]] = resume.done[row["key"]] | {"id": row["id"]}
+                name = item.id if isinstance(item, Task) else item["id"]
+                resume.done[key] = resume.done[key] | {"id": name}
                 kept = kept or isinstance(item, Task)
-                self.succeeded = self.succeeded or resume.done[row["key"]]["status"] == "ok"
+                self.succeeded = self.succeeded or resume.done[key]["status"] == "ok"
             elif isinstance(item, Task):
                 tasks.append(item)
             else:
@@ -272,7 +272,7 @@ class _Job:
     def finish(self, resume: Resume) -> None:
         """Write the table: the rows in order, with the protocol and what computed them."""
         resume.finish(
-            self.keys,
+            [str(_finished(item, resume.done)) for item in self.wanted],
             protocol=self.protocol,
             protocol_id=protocol_id(self.protocol),
             model=self.spec.name,
@@ -358,11 +358,19 @@ def _computed_by(output: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _finished(item: Task | Row, done: Mapping[str, Row]) -> str | None:
+    """The key of an item's row among those that are done; None if there is none."""
+    if isinstance(item, Task):
+        return item.finished(done)
+    return item["key"] if item["key"] in done else None
+
+
 def _row(task: Task, result: np.ndarray | Failure, views: int | None, note: str | None) -> Row:
     row: Row = dict.fromkeys(EMBEDDINGS.names)
     row |= {"id": task.id, "key": task.key, "status": "ok", "views": views, "detail": note}
     if isinstance(result, Failure):
-        return row | {"status": "failed", "reason": result.reason, "detail": result.detail}
+        why = {"status": "failed", "reason": result.reason, "detail": result.detail}
+        return row | why | {"key": task.key_for(result.reason)}
     return row | {"embedding": result}
 
 

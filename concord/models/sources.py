@@ -24,11 +24,25 @@ PART = {"video": "v", "audio": "a"}
 
 @dataclass(frozen=True)
 class Task:
-    """One embedding to make: id and key of its row, and what its reader or network takes."""
+    """One embedding to make: id and key of its row, and what its reader or network takes.
+
+    `too_large_key` is the row's key instead if the picture is larger than a limit that no other
+    row depends on, so that another limit tries this one again.
+    """
 
     id: str
     key: str
     source: Any
+    too_large_key: str | None = None
+
+    def key_for(self, reason: str | None) -> str:
+        """The key of its row with this reason."""
+        return (reason == "too_large" and self.too_large_key) or self.key
+
+    def finished(self, done: Mapping[str, Row]) -> str | None:
+        """The key of its row among those that are done; None if there is none."""
+        found = (key for key in (self.too_large_key, self.key) if key and key in done)
+        return next((key for key in found if self.key_for(done[key]["reason"]) == key), None)
 
 
 @dataclass(frozen=True)
@@ -113,10 +127,14 @@ def _file(row: Original | Beside, path: str, stream: int | None, max_pixels: int
 
 
 def companion_task(row: Row, protocol: str, max_pixels: int) -> Task | Row:
-    """What is to be embedded of a COMPANION_FILES row, or the finished row of one without file."""
+    """What is to be embedded of a COMPANION_FILES row, or the finished row of one without file.
+
+    Its key does not change with `max_pixels`, but for a picture that is larger.
+    """
     key = digest(row["key"], protocol)
     if row["status"] == "ok":
-        return Task(row["clip_id"], key, _file(Beside.of_row(row), row["path"], None, max_pixels))
+        file = _file(Beside.of_row(row), row["path"], None, max_pixels)
+        return Task(row["clip_id"], key, file, digest(key, str(max_pixels)))
     outcome = {name: row[name] for name in ("status", "reason", "detail")}
     return {"id": row["clip_id"], "key": key, **outcome}
 

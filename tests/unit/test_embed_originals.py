@@ -13,6 +13,7 @@ from embedding_inputs import configured, media_row, write_media
 
 from concord.media.proxies import Limits
 from concord.models.base import MediaFile, ModelSpec
+from concord.models.originals import check_size
 from concord.models.shard import Means, embed_companions, embed_media
 from concord.tables import COMPANION_FILES, EMBEDDINGS, read_metadata, read_table, write_table
 
@@ -29,6 +30,9 @@ def read_or_break(file: MediaFile) -> np.ndarray:
         time.sleep(60)
     if word == "swell":
         np.ones(2**31, np.uint8)
+    if word == "large":
+        check_size(80, 50, file.max_pixels)
+        return np.array([[80.0, 50.0]])
     if word == "limit":
         return np.array([[float(file.max_pixels), 0.0]])
     return np.array([[float(word), -1.0 if file.stream is None else file.stream]])
@@ -162,3 +166,29 @@ def test_files_beside_the_clips_have_a_row_for_every_clip(tmp_path: Path) -> Non
         ("b", "skipped", "no_depth_file", None),
         ("c", "failed", "crashed", None),
     ]
+
+
+def test_another_limit_tries_pictures_again_that_were_too_large(tmp_path: Path) -> None:
+    """Exactly those: others stay as they are, also where the limit is lowered."""
+    contents = {"a": "7", "b": "large", "c": "large", "d": "crash"}
+    rows = []
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+        row = {"clip_id": name, "modality": "image", "path": str(tmp_path / name), "key": name}
+        rows.append(row | {"status": "ok"})
+    write_table(tmp_path / "files.parquet", COMPANION_FILES, rows)
+    output = tmp_path / "out.parquet"
+
+    def embedded(max_pixels: int) -> tuple[list[str | None], dict[str, int]]:
+        means = Means(4, 2, Limits(60, 500, max_pixels))
+        embed_companions([tmp_path / "files.parquet"], output, SPEC, "image", means)
+        note = read_metadata(output)["run"]
+        found = [row["reason"] for row in read_table(output, EMBEDDINGS).to_pylist()]
+        return found, {name: note[name] for name in ("processed", "reused")}
+
+    small, large = [None, "too_large", "too_large", "crashed"], [None, None, None, "crashed"]
+    assert embedded(3999) == (small, {"processed": 4, "reused": 0})
+    assert embedded(3999) == (small, {"processed": 0, "reused": 4})
+    assert embedded(3000) == (small, {"processed": 2, "reused": 2})
+    assert embedded(4000) == (large, {"processed": 2, "reused": 2})
+    assert embedded(3999) == (large, {"processed": 0, "reused": 4})

@@ -86,6 +86,8 @@ def test_every_clip_has_a_row_for_every_modality(modalities: Workflow) -> None:
     assert "Image and prompt" in page
     assert "sample_0003.png" in page
     assert modalities.jobs() == {}, "nothing changed, so nothing is to be done"
+    modalities.config["media"] |= {"max_pixels": 40_000_000}
+    assert modalities.jobs()["embed_companions"] == 2, "what was too large may not be any more"
 
 
 @pytest.mark.slow

@@ -28,9 +28,9 @@ class Batches:
 
     When memory runs out, later batches hold at most half as much as the one that was too large; for
     an input alone the embedder's passes are halved, and one of whose views not even one fits is a
-    failure. When the model fails for another reason the
-    batch is divided until the clip at fault stands alone. Where the first inputs all fail alike,
-    the fault is not theirs but the job's; `proven` says that it has embedded others before.
+    failure. When the model fails for another reason the batch is divided until the clip at fault
+    stands alone. Where the first inputs all fail alike, the fault is not theirs but the job's;
+    `proven` says that it has embedded others before.
     """
 
     def __init__(

@@ -33,6 +33,10 @@ BYTES_A_SECOND = 100_000
 FETCHED_BYTES_PER_S, COPIED_BYTES_PER_S, DELETED_PER_S = 5e6, 10e6, 100
 """Objects, proxies between folders and files of a shared file system, on a bad day: assumed."""
 MEDIA = ("video", "audio")
+WORK_A_CORE_S = 10
+"""Less of a job's work is not worth another core: about what it takes to start."""
+RANKED_BY_ONE_CORE = 2000
+"""Fewer clips are ranked in a second or two."""
 BYTES_A_TABLE_ROW, ROWS_A_MINUTE = 1500, 100_000
 """Of rows without vectors, twice what was measured on the tables of 100,000 clips."""
 
@@ -143,10 +147,22 @@ class JobResources:
         """GPUs that a model's job takes, if there are any."""
         return int(self.config.models[model].device != "cpu" and cluster.offers_gpus())
 
-    def threads(self, model: str) -> int:
-        """Decoders beside a GPU; without one the network itself uses all cores of the machine."""
+    def threads(self, model: str, modality: Modality, source: str, block: str) -> int:
+        """Decoders beside a GPU; without one the network itself uses the cores of the machine.
+
+        No more of these than the block's clips keep busy, so that small jobs run beside each other.
+        """
         cores = None if self._on_gpu(model) else self.cores
-        return cores or self.config.models[model].workers
+        if cores is None:
+            return self.config.models[model].workers
+        footage = self._footage(modality, source, block)
+        work_s = embedding_cost(self.specs[model], modality, footage, 1).work_s
+        return max(1, min(cores, int(work_s / WORK_A_CORE_S)))
+
+    def scoring_threads(self, task: str, collection: str) -> int:
+        """Only the ranks of many clips are work for more than one core."""
+        ranks = task == "retrieval" and self._clips(collection) >= RANKED_BY_ONE_CORE
+        return 4 if ranks else 1
 
     def memory_mb(self, model: str, modality: Modality, source: str, block: str) -> int:
         """Memory of an embedding job: the network's, the rows', and that of opening originals."""
@@ -161,7 +177,8 @@ class JobResources:
         spec, footage = self.specs[model], self._footage(modality, source, block)
         cost = embedding_cost(spec, modality, footage, 1)
         on_gpu = self._on_gpu(model) or (self.cores is None and self.gpus(model))
-        hours = SLACK * (cost.gpu_hours if on_gpu else cost.core_hours / self.threads(model))
+        threads = self.threads(model, modality, source, block)
+        hours = SLACK * (cost.gpu_hours if on_gpu else cost.core_hours / threads)
         if modality in MEDIA:
             decoders = self.config.models[model].workers
             hours += self._bounded(self._restoring(footage), footage, decoders)

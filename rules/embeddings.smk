@@ -21,7 +21,7 @@ rule embed_media:
         modality="video|audio",
     conda:
         environment
-    threads: lambda w: RESOURCES.threads(w.model)
+    threads: lambda w: RESOURCES.threads(w.model, w.modality, w.collection, w.block)
     resources:
         gpu=lambda w: RESOURCES.gpus(w.model),
         mem_mb=lambda w, attempt: attempt
@@ -49,7 +49,7 @@ rule embed_companions:
         modality="image|depth|thermal|imu",
     conda:
         environment
-    threads: lambda w: RESOURCES.threads(w.model)
+    threads: lambda w: RESOURCES.threads(w.model, w.modality, w.collection, w.block)
     resources:
         gpu=lambda w: RESOURCES.gpus(w.model),
         mem_mb=lambda w, attempt: attempt
@@ -76,7 +76,7 @@ rule embed_texts:
         "<results>/benchmarks/embed_texts/{model}.{prompt_set}.{block}.tsv"
     conda:
         environment
-    threads: lambda w: RESOURCES.threads(w.model)
+    threads: lambda w: RESOURCES.threads(w.model, "text", w.prompt_set, w.block)
     resources:
         gpu=lambda w: RESOURCES.gpus(w.model),
         mem_mb=lambda w, attempt: attempt

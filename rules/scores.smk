@@ -75,7 +75,7 @@ rule score_task:
         task="|".join([*PAIRS, "retrieval"]),
     conda:
         "../envs/models.yaml"
-    threads: 4
+    threads: lambda w: RESOURCES.scoring_threads(w.task, w.collection)
     resources:
         mem_mb=lambda w, input, attempt: (1500 + 4 * int(input.size_mb)) * attempt,
         runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,

@@ -171,11 +171,12 @@ def test_what_a_job_asks_for_follows_from_its_clips(tmp_path: Path) -> None:
         return JobResources(config, specs, layout, cores, gpus)
 
     local, cluster, gpu = asked(16, 0), asked(None, 0), asked(16, 1)
-    assert (local.threads("mini"), cluster.threads("mini"), gpu.threads("mini")) == (16, 4, 4)
     assert local.gpus("mini") == 1
     full, last = ("video", "c", "0000-0003"), ("video", "c", "0004-0007")
+    assert [of.threads("mini", *full) for of in (local, cluster, gpu)] == [1, 4, 4]
     assert local.memory_mb("mini", *full) >= specs["mini"].memory_mb
     layout._rows = dict.fromkeys(layout.plans("c"), 2500).__getitem__  # as if full of clips
+    assert [of.threads("mini", *full) for of in (local, cluster, gpu)] == [16, 4, 4]
     assert local.memory_mb("mini", *full) > local.memory_mb("mini", *last)
     assert local.minutes("mini", *full, 1) > local.minutes("mini", *last, 1) > 15
     assert asked(2, 0).minutes("mini", *full, 1) > local.minutes("mini", *full, 1)

@@ -81,9 +81,9 @@ class Workflow:
             env=self.surroundings(),
         )
 
-    def started(self) -> dict[str, int]:
+    def started(self, *arguments: str) -> dict[str, int]:
         """Run to the end; the jobs, by rule, that were started."""
-        return _jobs(self.run())
+        return _jobs(self.run(*arguments))
 
     def jobs(self, *arguments: str) -> dict[str, int]:
         """The jobs, by rule, that a run would start now."""

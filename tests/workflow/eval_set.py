@@ -1,23 +1,44 @@
 """The real evaluation set, laid out for a run."""
 
+import json
 import subprocess
-import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from concord.media.ffmpeg import find_ffmpeg
 from tests.imagebind_checkpoint import write_tiny
 
-COLLECTIONS = ("original", "delayed", "muted", "broken")
+SOUND = {"delayed": "adelay=1000:all=1", "muted": "volume=0"}
+"""What becomes of the sound of the audible clips in the collections made of them."""
+COLLECTIONS = ("original", *SOUND, "broken")
 
 
-def lay_out(folder: Path, shared: Path) -> dict[str, Any]:
+def lay_out(folder: Path, shared: Path, derived: Container[int] = range(100)) -> dict[str, Any]:
     """Make the set's collections in a folder; returns the configuration of a run there.
 
+    They are those of the set's own script, but pictures are copied, not encoded again, which takes
+    seconds instead of minutes. Derived collections hold the audible clips of the indices `derived`.
     The model `random` is an ImageBind that reads originals; its weights are random and its scores
     mean nothing.
     """
-    make = [sys.executable, str(shared / "eval" / "make.py"), str(folder / "eval")]
-    subprocess.run(make, check=True, capture_output=True)
+    media, target = shared / "media", folder / "eval"
+    for name in COLLECTIONS:
+        (target / name).mkdir(parents=True)
+    prompts = json.loads((shared / "eval" / "prompts.json").read_text())
+    for prompt in prompts:
+        if not (source := prompt.pop("source")):
+            continue
+        path = media / "videos" / source
+        stem = f"sample_{prompt['index']:04d}"
+        (target / "original" / f"{stem}{path.suffix}").symlink_to(path)
+        audible = path.parent.name == "videos"
+        if audible and prompt["index"] in derived:
+            for name, sound in SOUND.items():
+                _derive(path, sound, target / name / f"{stem}.mkv")
+    (target / "prompts.json").write_text(json.dumps(prompts, ensure_ascii=False))
+    for number, path in enumerate(sorted((media / "broken").iterdir()), 101):
+        (target / "broken" / f"sample_{number:04d}{path.suffix}").symlink_to(path)
     write_tiny(folder / "random.pth")
     return {
         "collections": {name: f"eval/{name}" for name in COLLECTIONS},
@@ -27,3 +48,10 @@ def lay_out(folder: Path, shared: Path) -> dict[str, Any]:
             "random": {"entry": "imagebind", "checkpoint": "random.pth", "workers": 2},
         },
     }
+
+
+def _derive(clip: Path, sound: str, target: Path) -> None:
+    """The clip with its sound through a filter of ffmpeg."""
+    command = [find_ffmpeg().path, "-v", "error", "-nostdin", "-fflags", "+genpts", "-i", clip]
+    command += ["-map", "0:v:0", "-map", "0:a:0", "-c:v", "copy", "-af", sound, "-c:a", "aac"]
+    subprocess.run([*command, "-shortest", target], check=True)

@@ -25,7 +25,7 @@ SILENT = ("claims_4gb.wav", "moviepy_no_duration.webm", "small_mp4-with-audio.mp
 def run(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Workflow:
     """The workflow's results over the collections, with two models and synchrony."""
     folder = tmp_path_factory.mktemp("eval")
-    run = Workflow(folder, lay_out(folder, shared))
+    run = Workflow(folder, lay_out(folder, shared, derived=EVENT_RICH + MUSIC))
     run.run()
     return run
 
@@ -90,7 +90,7 @@ def test_every_broken_file_has_the_status_it_deserves(status: dict, shared: Path
 
 def test_every_real_clip_has_the_status_it_deserves(status: dict) -> None:
     names = {key[:2] for key in status if key[0] != "broken" and not key[1].startswith("prompt")}
-    assert len(names) == 23 + 2 * 21
+    assert len(names) == 23 + 2 * len(EVENT_RICH + MUSIC)
     for collection, name in names:
         index = int(name[7:11])
         silent = collection == "muted" or index == 21

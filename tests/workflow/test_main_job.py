@@ -120,7 +120,7 @@ def test_a_users_mistakes_are_told_at_once_without_a_traceback(workflow: Workflo
 
 
 def test_a_trial_run_of_two_collections_is_marked(workflow: Workflow) -> None:
-    workflow.config |= {"limit": 1, "tasks": ALL_TASKS}
+    workflow.config["limit"] = 1
     workflow.config["collections"]["other"] = "clips"
     workflow.run()
     assert workflow.table("media").num_rows == 2, "one clip of each"

@@ -45,7 +45,7 @@ test-faults: env
 
 # Every named model of open_clip at full size with random weights, which takes some GB of memory and
 # disk, and every one of transformers through the workflow from a small random checkpoint: 65 jobs.
-# 16 minutes of one core in all.
+# Also what a compiler makes of ImageBind. 17 minutes of one core in all.
 test-entries: env
 	$(BIN)/python -m pytest tests/entries
 

@@ -109,12 +109,19 @@ def test_careless_clips_do_not_play_the_sound_of_the_clip_they_show(demo: Path) 
         assert clip(demo, "careless", index).read_bytes() not in made
 
 
-def test_a_second_call_touches_nothing_and_mends_a_damaged_file(demo: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in demo.rglob("*.*")}
-    damaged = clip(demo, "late", 5)
+def test_a_second_call_touches_nothing_and_mends_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shown on a small demo."""
+    monkeypatch.setattr("concord.mini.demo.CLIPS", 6)
+    monkeypatch.setattr("concord.mini.demo.CARELESS", 3)
+    make_demo(tmp_path, workers=2)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+    assert len(before) == 3 * 6 + 1
+    damaged = clip(tmp_path, "late", 5)
     content = damaged.read_bytes()
     damaged.write_bytes(content[:1000])
-    make_demo(demo, workers=2)
+    make_demo(tmp_path, workers=2)
     assert damaged.read_bytes() == content
     changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert changed == {damaged}

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Container
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,17 @@ SOUND = {"delayed": "adelay=1000:all=1", "muted": "volume=0"}
 COLLECTIONS = ("original", *SOUND, "broken")
 
 
-def lay_out(folder: Path, shared: Path, derived: Container[int] = range(100)) -> dict[str, Any]:
+def lay_out(folder: Path, shared: Path, collections: Sequence[str] = COLLECTIONS) -> dict[str, Any]:
     """Make the set's collections in a folder; returns the configuration of a run there.
 
     They are those of the set's own script, but pictures are copied, not encoded again, which takes
-    seconds instead of minutes. Derived collections hold the audible clips of the indices `derived`.
-    The model `random` is an ImageBind that reads originals; its weights are random and its scores
-    mean nothing.
+    seconds instead of minutes. The model `random` is an ImageBind that reads originals; its weights
+    are random and its scores mean nothing.
     """
     media, target = shared / "media", folder / "eval"
     for name in COLLECTIONS:
         (target / name).mkdir(parents=True)
+    sounds = {name: sound for name, sound in SOUND.items() if name in collections}
     prompts = json.loads((shared / "eval" / "prompts.json").read_text())
     for prompt in prompts:
         if not (source := prompt.pop("source")):
@@ -32,16 +32,15 @@ def lay_out(folder: Path, shared: Path, derived: Container[int] = range(100)) ->
         path = media / "videos" / source
         stem = f"sample_{prompt['index']:04d}"
         (target / "original" / f"{stem}{path.suffix}").symlink_to(path)
-        audible = path.parent.name == "videos"
-        if audible and prompt["index"] in derived:
-            for name, sound in SOUND.items():
+        if path.parent.name == "videos":  # the audible ones
+            for name, sound in sounds.items():
                 _derive(path, sound, target / name / f"{stem}.mkv")
     (target / "prompts.json").write_text(json.dumps(prompts, ensure_ascii=False))
     for number, path in enumerate(sorted((media / "broken").iterdir()), 101):
         (target / "broken" / f"sample_{number:04d}{path.suffix}").symlink_to(path)
     write_tiny(folder / "random.pth")
     return {
-        "collections": {name: f"eval/{name}" for name in COLLECTIONS},
+        "collections": {name: f"eval/{name}" for name in collections},
         "prompts": "eval/prompts.json",
         "models": {
             "mini": {"workers": 2},

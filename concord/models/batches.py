@@ -38,6 +38,7 @@ class Batches:
     ) -> None:
         self.embedder, self.model, self.modality, self.size = embedder, model, modality, size
         self.works = proven
+        self._whole: int | None = None
         self.failures: list[Failure] = []
         self.fitted, self.limit = 0, math.inf
 
@@ -52,6 +53,7 @@ class Batches:
             batch = self._next(inputs[len(results) :])
             outcome = self._isolate(batch)
             if outcome is not None:
+                self._whole = None
                 results += outcome
                 continue
             _free_memory()
@@ -120,9 +122,19 @@ class Batches:
         return halves[0] + halves[1]
 
     def _halve_passes(self, given: Any) -> bool:
-        """Let fewer views of an input through the network together, where that is possible."""
+        """Let fewer views of an input through the network together, where that is possible.
+
+        Where it is not, the input fails, and passes are again what they were before it.
+        """
         passes: Passes | None = getattr(self.embedder, "passes", None)
-        return passes is not None and passes.halve(self.views(given))
+        if passes is None:
+            return False
+        before = passes.most if self._whole is None else self._whole
+        if passes.halve(self.views(given)):
+            self._whole = before
+            return True
+        passes.most, self._whole = before, None
+        return False
 
     def _too_large(self, given: Any) -> Failure:
         """What becomes of an input for which alone memory ran out."""

@@ -15,5 +15,6 @@ class Passes:
     def halve(self, views: int) -> bool:
         """Take half as many of an input with `views` views; False where one was too many."""
         before = min(self.most, views)
-        self.most = max(1, before // 2)
+        if before > 1:
+            self.most = before // 2
         return before > 1

@@ -56,6 +56,23 @@ def test_a_clip_too_large_for_one_pass_goes_through_in_smaller_ones(fake, tmp_pa
     assert fake.embedder.batches[-2:] == [batch_size] * 2, "later batches are as large as before"
 
 
+def test_an_input_that_fails_leaves_later_ones_their_passes(fake, tmp_path):
+    """Of 20 views, not one at a time fits."""
+    fake.embedder = FakeInPasses(limit=8)
+    embed = fake.embedder.embed
+
+    def picky(modality, inputs):
+        if max(map(len, inputs)) == 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return embed(modality, inputs)
+
+    fake.embedder.embed = picky
+    names = ["1", "long20", *(str(i) for i in range(20, 34))]
+    rows = run(clips(tmp_path, names), tmp_path / "out.parquet", batch_size=1)
+    assert [name for name, row in rows.items() if row["status"] != "ok"] == ["long20"]
+    assert fake.embedder.passes.most == 64
+
+
 def test_passes_are_halved_down_to_one_view_before_a_clip_is_given_up(fake, tmp_path):
     fake.embedder = FakeInPasses(limit=1)
     rows = run(clips(tmp_path, ["long20", "1"]), tmp_path / "out.parquet")

@@ -71,17 +71,18 @@ def publish(config: Config) -> None:
     place = storage(target)
     there = dict(place.list_folder(target))
     old = {name: was for name, was in ours.items() if name in there}
+    lost = {name for name in old if not (results / name).is_file()}
+    gone = {name for name in lost if old[name].is_object(there[name])}
     replaced = {n for n in files if n in old and _is_replaced(results / n, old[n], there[n])}
     rest = [name for name in files if name not in replaced]
+    replaced |= lost - gone
     todo = [n for n in rest if not (n in old and old[n].is_of(results / n, there.get(n)))]
-    lost = {name for name in old if not (results / name).is_file()}
-    gone = [name for name in lost if old[name].is_object(there[name])]
     planned = {name: _absent(results / name) for name in todo}
     _write_record(results / RECORD, target, old | planned)
     done = old | _upload(place, target, results, todo)
     for name in gone:
         place.remove(Url(target.below(name)))
-    _write_record(results / RECORD, target, {n: done[n] for n in done if n not in lost})
+    _write_record(results / RECORD, target, {n: done[n] for n in done if n not in gone})
     write_text(results / MARK, json.dumps({"path": target, "objects": len(files)}) + "\n")
     print(
         f"{target}: {len(todo)} files uploaded, {len(gone)} objects deleted, "

@@ -76,13 +76,19 @@ def test_what_somebody_else_replaced_stays_and_is_told(
         publish(config)
         told = capsys.readouterr().err
         assert "0 files uploaded, 0 objects deleted, 2 as they were" in told, time
-        assert f"{config.publish.path}: 1 objects stay" in told
-        assert "replaced them: tables/a.csv; delete them there" in told
+        assert f"{config.publish.path}: 2 objects stay" in told
+        assert "replaced them: exports/m/x.npy, tables/a.csv; delete them there" in told
         assert bucket.get("out/tables/a.csv") == b"theirs"
         assert bucket.get("out/exports/m/x.npy") == b"theirs"
+    (results / "exports/m/x.npy").write_bytes(b"made again")
     bucket.delete("out/tables/a.csv")
     publish(config)
     assert bucket.get("out/tables/a.csv") == b"new"
+    assert bucket.get("out/exports/m/x.npy") == b"theirs"
+    assert "1 objects stay" in capsys.readouterr().err
+    bucket.delete("out/exports/m/x.npy")
+    publish(config)
+    assert bucket.get("out/exports/m/x.npy") == b"made again"
     assert "stay" not in capsys.readouterr().err
 
 

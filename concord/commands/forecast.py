@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,7 +141,7 @@ def keep(results: Path, found: Sequence[Forecast], cores: int, gpus: int) -> Non
 
 
 def kept(results: Path) -> list[Forecast]:
-    """The forecast that was kept last; none if there is none.
+    """The forecast that was kept last; none if there is none, or one of another version.
 
     Raises UserError if the file is damaged.
     """
@@ -149,8 +149,10 @@ def kept(results: Path) -> list[Forecast]:
     if not path.exists():
         return []
     try:
-        return [Forecast(**stage) for stage in json.loads(path.read_text("utf-8"))["stages"]]
-    except (ValueError, TypeError, KeyError) as error:
+        stages = json.loads(path.read_text("utf-8"))["stages"]
+        known = {field.name for field in fields(Forecast)}
+        return [Forecast(**stage) for stage in stages if stage.keys() == known]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({error}); run `python -m concord plan` again") from error
 
 

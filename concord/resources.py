@@ -13,7 +13,14 @@ from math import ceil
 from typing import NamedTuple
 
 from concord import cluster
-from concord.commands.estimates import TYPICAL, Footage, embedding_cost, media_cost, synchrony_cost
+from concord.commands.estimates import (
+    TYPICAL,
+    Footage,
+    embedding_cost,
+    known_gflop,
+    media_cost,
+    synchrony_cost,
+)
 from concord.config import Config
 from concord.errors import UserError
 from concord.files import is_current
@@ -144,19 +151,23 @@ class JobResources:
         return rows * (2 * 4 * self.specs[model].dim + BYTES_A_TABLE_ROW) // 10**6, rows
 
     def gpus(self, model: str) -> int:
-        """GPUs that a model's job takes, if there are any."""
+        """GPUs that a model's job takes: none on a machine of one's own that has none."""
+        if self.cores is not None and not self.here:
+            return 0
         return int(self.config.models[model].device != "cpu" and cluster.offers_gpus())
 
     def threads(self, model: str, modality: Modality, source: str, block: str) -> int:
         """Decoders beside a GPU; without one the network itself uses the cores of the machine.
 
-        No more of these than the block's clips keep busy, so that small jobs run beside each other.
+        No more of these than the block's clips keep busy, so that small jobs run beside each other;
+        all for a network of which nothing is known.
         """
-        cores = None if self._on_gpu(model) else self.cores
-        if cores is None:
+        cores, spec = self.cores, self.specs[model]
+        if cores is None or self._on_gpu(model):
             return self.config.models[model].workers
-        footage = self._footage(modality, source, block)
-        work_s = embedding_cost(self.specs[model], modality, footage, 1).work_s
+        if known_gflop(spec, modality) is None:
+            return cores
+        work_s = embedding_cost(spec, modality, self._footage(modality, source, block), 1).work_s
         return max(1, min(cores, int(work_s / WORK_A_CORE_S)))
 
     def scoring_threads(self, task: str, collection: str) -> int:

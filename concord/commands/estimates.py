@@ -150,6 +150,12 @@ def _passes(spec: ModelSpec, modality: Modality) -> int:
 
 def gflop(spec: ModelSpec, modality: Modality) -> float:
     """Billions of operations of one frame, view or text through a network."""
+    known = known_gflop(spec, modality)
+    return UNKNOWN_GFLOP if known is None else known
+
+
+def known_gflop(spec: ModelSpec, modality: Modality) -> float | None:
+    """As `gflop`; None for a network whose description is not at hand."""
     if spec.backend == "mini":
         return MINI_GFLOP
     if spec.backend in IMAGEBIND:
@@ -158,12 +164,12 @@ def gflop(spec: ModelSpec, modality: Modality) -> float:
         return _transformer_gflop(trunk.blocks, trunk.width, IMAGEBIND_TOKENS[name])
     path = architecture_file(spec)
     if path is None:
-        return UNKNOWN_GFLOP
+        return None
     description = json.loads(path.read_text("utf-8"))
     description = description.get("model_cfg", description)
     part = description["text_cfg" if modality == "text" else "vision_cfg"]
     if not isinstance(part.get("layers"), int) or "width" not in part:
-        return UNKNOWN_GFLOP
+        return None
     if modality == "text":
         tokens = part.get("context_length", 77)
     else:

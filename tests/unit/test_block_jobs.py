@@ -171,7 +171,7 @@ def test_what_a_job_asks_for_follows_from_its_clips(tmp_path: Path) -> None:
         return JobResources(config, specs, layout, cores, gpus)
 
     local, cluster, gpu = asked(16, 0), asked(None, 0), asked(16, 1)
-    assert local.gpus("mini") == 1
+    assert [of.gpus("mini") for of in (local, cluster, gpu)] == [0, 1, 1]
     full, last = ("video", "c", "0000-0003"), ("video", "c", "0004-0007")
     assert [of.threads("mini", *full) for of in (local, cluster, gpu)] == [1, 4, 4]
     assert local.memory_mb("mini", *full) >= specs["mini"].memory_mb

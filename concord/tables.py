@@ -323,13 +323,26 @@ def write_table_if_changed(path: Path, table: Table, data: pa.Table) -> bool:
 
     What cannot be read as this table is replaced.
     """
-    try:
-        if path.exists() and read_table(path, table).equals(data):
-            return False
-    except UserError:
-        pass
+    there = read_if_sound(path, table)
+    if there is not None and there.equals(data):
+        return False
     write_table(path, table, data)
     return True
+
+
+def read_if_sound(path: Path, table: Table, columns: list[str] | None = None) -> pa.Table | None:
+    """As `read_table`; None where there is no file, or one that is damaged or another table.
+
+    Raises MachineError when the system fails, since the file may be sound then.
+    """
+    if not path.exists():
+        return None
+    try:
+        return read_table(path, table, columns)
+    except MachineError:
+        raise
+    except UserError:
+        return None
 
 
 def read_table(path: Path, table: Table, columns: list[str] | None = None) -> pa.Table:

@@ -13,8 +13,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from concord.errors import UserError
-from concord.tables import Column, Table, read_any, read_table, write_table_if_changed
+from concord.errors import DamagedError, UserError
+from concord.tables import (
+    Column,
+    Table,
+    read_any,
+    read_if_sound,
+    read_table,
+    write_table_if_changed,
+)
 
 LEDGER = Table(
     "ledger",
@@ -34,11 +41,10 @@ def assign(path: Path, members: pa.Table, shard_size: int) -> pa.Array:
     The ledger is replaced atomically if there is anything new. One that is missing or damaged is
     made again from the plan files beside it, so that the clips stay in their shards.
     """
-    try:
-        ledger = read_table(path, LEDGER)
-    except UserError as error:
+    ledger = read_if_sound(path, LEDGER)
+    if ledger is None:
         if path.exists():
-            print(f"note: {error.args[0]}: made again from the plan files", file=sys.stderr)
+            print(f"note: {path}: unusable; made again from the plan files", file=sys.stderr)
         ledger = _from_plans(path.parent / "plan")
     ledger = extend(ledger, members, shard_size)
     write_table_if_changed(path, LEDGER, ledger)
@@ -64,7 +70,7 @@ def _from_plans(folder: Path) -> pa.Table:
     """The ledger of the members that readable plan files name in their first column."""
     ids, shards = list[str](), list[int]()
     for path in sorted(folder.glob("*.parquet")):
-        with suppress(UserError):
+        with suppress(DamagedError):
             members = read_any(path)[0].to_pylist()
             ids += members
             shards += [int(path.stem)] * len(members)

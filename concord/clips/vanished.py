@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from concord.clips.describe import Described
 from concord.clips.files import absolute, is_folder, printable
 from concord.clips.ledger import LEDGER, extend
+from concord.clips.objects import stamps_of
 from concord.config import Config
-from concord.errors import UserError
 from concord.remote.urls import is_remote
-from concord.tables import CLIPS, read_table
+from concord.tables import CLIPS, read_if_sound
 
 MANY = 10
 """Clips that are missed when they are gone together."""
@@ -64,9 +64,8 @@ def _known(config: Config, name: str) -> pa.Table:
     """clip_id and path of the clips of the last plan whose shards have media."""
     columns = ["clip_id", "path", "shard"]
     media = config.results / "media" / name
-    try:
-        clips = read_table(config.results / "clips" / name / "clips.parquet", CLIPS, columns)
-    except UserError:  # there is none, or it is damaged
+    clips = read_if_sound(config.results / "clips" / name / "clips.parquet", CLIPS, columns)
+    if clips is None:
         return pa.schema([CLIPS.schema.field(column) for column in columns]).empty_table()
     shards = pc.unique(clips["shard"]).drop_null().to_pylist()
     done = [shard for shard in shards if (media / shard).exists()]
@@ -83,6 +82,8 @@ def _gone(config: Config, name: str, described: Described, known: pa.Table) -> p
     rows = rows.filter(pc.is_in(rows["clip_id"], value_set=unplanned["clip_id"]))
     reasons = {row["clip_id"]: row["reason"] for row in rows.to_pylist()}
     roots, blind = _roots(config, name), _unreadable(described)
+    objects = filter(is_remote, unplanned["path"].to_pylist())
+    there = stamps_of(path for path in objects if _lies_in(path, roots))
 
     def is_gone(clip_id: str, path: str) -> bool:
         if _lies_in(path, blind):
@@ -91,7 +92,7 @@ def _gone(config: Config, name: str, described: Described, known: pa.Table) -> p
             return bool(reasons[clip_id] == "missing")
         if not _lies_in(path, roots):  # the configuration left its folder out
             return False
-        return config.limit is None if is_remote(path) else not os.path.exists(path)  # noqa: PTH110
+        return there[path] is None if is_remote(path) else not os.path.exists(path)  # noqa: PTH110
 
     columns = (unplanned[column].to_pylist() for column in ("clip_id", "path"))
     gone = unplanned.filter(pa.array(map(is_gone, *columns), pa.bool_()))
@@ -100,9 +101,8 @@ def _gone(config: Config, name: str, described: Described, known: pa.Table) -> p
 
 def _without_renamed(config: Config, name: str, described: Described, gone: pa.Table) -> pa.Table:
     """Those of the clips whose places in the ledger no renamed file takes."""
-    try:
-        ledger = read_table(config.results / "clips" / name / "ledger.parquet", LEDGER)
-    except UserError:  # it is made again by the plan
+    ledger = read_if_sound(config.results / "clips" / name / "ledger.parquet", LEDGER)
+    if ledger is None:  # it is made again by the plan
         return gone
     ledger = extend(ledger, described.members, config.clips.shard_size)
     return gone.filter(pc.is_in(gone["clip_id"], value_set=ledger["id"]))

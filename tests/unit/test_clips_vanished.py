@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from planned_clips import configure, fill, members, stamps
+from storage import Bucket
 
+from concord import tables
 from concord.clips import plan, problems, scan
 from concord.config import Config
-from concord.errors import UserError
+from concord.errors import MachineError, UserError
 
 
 def measured(config: Config) -> Config:
@@ -147,6 +149,40 @@ def test_files_of_a_manifest_are_missed(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\n".join(["path", *lines[12:]]))
     plan(config)
     assert len(members(config)) == 20
+
+
+def test_objects_that_are_left_out_are_not_missed(tmp_path: Path, bucket: Bucket) -> None:
+    """They are asked for, since the scan does not enter their folders any more."""
+    remote = {"endpoint_url": bucket.endpoint_url, "retries": 2}
+    fill(tmp_path / "c", *(f"{i}.mp4" for i in range(2)), *(f"sub/{i}.mp4" for i in range(12)))
+    bucket.put_folder(tmp_path / "c", "c")
+    objects = {"path": bucket.url("c")}
+    config = measured(configure(tmp_path, collection=objects, remote=remote))
+    plan(configure(tmp_path, collection=objects | {"recursive": False}, remote=remote))
+    assert len(members(config)) == 2
+    measured(config)
+    for i in range(12):
+        bucket.delete(f"c/sub/{i}.mp4")
+    assert "12 of 14 clips with results are gone (all 12 in s3://" in refused(config)
+
+
+def test_a_table_that_the_system_does_not_give_does_not_hide_what_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill(tmp_path / "clips", *(f"{i}.mp4" for i in range(12)))
+    config = measured(configure(tmp_path))
+    shutil.rmtree(folder)
+    fill(folder, "other.mp4")
+    opened = tables.pq.ParquetFile
+
+    def stale(path: Path, **options: object) -> object:
+        if path.name == "clips.parquet":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return opened(path, **options)
+
+    monkeypatch.setattr(tables.pq, "ParquetFile", stale)
+    with pytest.raises(MachineError, match=r"clips\.parquet"):
+        plan(config)
 
 
 def changed_by_hand(tmp_path: Path, change: str) -> dict[str, Any]:

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from concord.errors import MachineError, UserError
 from concord.files import atomic_path, told_faults
-from concord.tables import Table, read_table, to_arrow, write_table
+from concord.tables import Table, read_if_sound, read_table, to_arrow, write_table
 
 Row = dict[str, Any]
 
@@ -130,16 +129,13 @@ def _journaled(whole: bytes, table: Table) -> Iterator[Row]:
 
 
 def _readable(path: Path, table: Table) -> list[Row]:
-    """The rows of a table; none if it is not there or damaged, or of another version."""
-    if not path.exists():
-        return []
-    try:
-        return _rows(read_table(path, table))
-    except MachineError:
-        raise
-    except UserError:
-        # The output it was a link of is reported where it is read; here the work is done again.
-        return []
+    """The rows of a table; none if it is not there or damaged, or of another version.
+
+    The output that a damaged one was a link of is reported where it is read; here the work is done
+    again.
+    """
+    found = read_if_sound(path, table)
+    return [] if found is None else _rows(found)
 
 
 def rows_beside(output: Path, table: Table) -> dict[str, Row]:

@@ -27,7 +27,7 @@ from concord.tables import (
     PLAN,
     TEXTS,
     Table,
-    read_table,
+    read_if_sound,
     write_table_if_changed,
 )
 
@@ -66,11 +66,8 @@ def _would_be_lost(config: Config, found: dict[str, Described]) -> list[str]:
     lost = []
     for name, described in found.items():
         path = config.results / "clips" / name / "clips.parquet"
-        if not path.exists():
-            continue
-        try:
-            planned = read_table(path, CLIPS, ["clip_id", "path", "shard"])
-        except UserError:
+        planned = read_if_sound(path, CLIPS, ["clip_id", "path", "shard"])
+        if planned is None:
             continue  # it is written anew
         planned = planned.filter(pc.is_valid(planned["shard"]))
         kept = pc.is_in(planned["clip_id"], value_set=described.plan["clip_id"])

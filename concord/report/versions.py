@@ -3,7 +3,7 @@
 They are parameters of the rules, so that changed code runs again.
 """
 
-TABLES_VERSION = 3
+TABLES_VERSION = 4
 EXPORTS_VERSION = 4
 PROJECTIONS_VERSION = 1
 REPORT_VERSION = 2

@@ -15,9 +15,8 @@ _BCA_LIMIT = 2000
 _DRAWS_AT_ONCE = 4_000_000
 _ROUNDING = 1e-12
 _RESOLUTION = 2.0**-20
-"""About 1e-6, of which paired differences are multiples: items that score alike in both systems
-differ by exactly 0 then. Single precision leaves some 1e-8 of either sign, which changes with the
-number of threads, and with it how many resamples count as smaller than the observed mean."""
+"""About 1e-6. What single precision leaves of equal scores, some 1e-8 of a sign that changes with
+the number of threads, must not decide which resamples are smaller than what was observed."""
 
 
 def summarise(
@@ -91,26 +90,34 @@ def mean_interval(
     """Bootstrap confidence interval of the mean; (None, None) for fewer than two values.
 
     Bias-corrected and accelerated (Efron 1987) up to 2000 values; above, where the corrections
-    vanish, percentile. Values equal up to rounding give the interval from smallest to largest.
+    vanish, percentile. A resample whose mean is the observed one up to about 1e-6 of the
+    spread counts as equal. Values equal up to rounding give the interval from smallest to largest.
     """
     from scipy.stats import bootstrap
 
     x = _finite(values)
     if len(x) < 2:
         return None, None
-    smallest, spread = float(x.min()), float(np.ptp(x))
+    smallest, largest = float(x.min()), float(x.max())
+    centre, spread = float(x.mean()), largest - smallest
     if spread <= _ROUNDING * np.abs(x).max():
-        return smallest, float(x.max())
+        return smallest, largest
+
+    def mean(draws: Floats, axis: int) -> Floats:
+        found = draws.mean(axis=axis)
+        return np.where(np.abs(found) <= _RESOLUTION, 0.0, found)  # as large as was observed
+
     interval = bootstrap(
-        ((x - smallest) / spread,),  # so that tiny values do not vanish in third powers
-        np.mean,
+        ((x - centre) / spread,),  # so that tiny values do not vanish in third powers
+        mean,
         n_resamples=statistics["bootstrap"],
         confidence_level=statistics["confidence"],
         method="BCa" if len(x) <= _BCA_LIMIT else "percentile",
         batch=max(1, _DRAWS_AT_ONCE // len(x)),
         rng=np.random.default_rng(statistics["seed"]),
     ).confidence_interval
-    return smallest + spread * float(interval.low), smallest + spread * float(interval.high)
+    low, high = (centre + spread * float(end) for end in (interval.low, interval.high))
+    return max(smallest, low), min(largest, high)
 
 
 def sign_flip_p_value(

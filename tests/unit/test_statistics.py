@@ -121,16 +121,18 @@ def test_identical_systems_do_not_differ() -> None:
 
 
 def test_rounding_of_equal_scores_decides_nothing() -> None:
-    """Of 21 clips 16 score alike, but for what single precision left of it."""
+    """Of 21 clips 16 score alike, but for what single precision left of it; or copies of two do."""
     rng = np.random.default_rng(0)
     a, steps = rng.normal(0.1, 0.05, 21), rng.normal(-0.002, 0.004, 21)
     steps[5:] = 0
+    copies = np.repeat([0.1, 0.13, 0.2], [10, 3, 1])
     found = []
-    for noise in (0, *rng.normal(0, 1e-8, (20, 21))):
+    for noise in (np.zeros(21), *rng.normal(0, 1e-8, (20, 21))):
         b = a - steps + noise
         systems = ({str(i): x for i, x in enumerate(of)} for of in (a, b))
         row = compare(*systems, SETTINGS)
-        found.append((row["ci_low"], row["ci_high"], row["p_value"]))
+        ends = mean_interval(copies + noise[: len(copies)], SETTINGS)
+        found.append((row["ci_low"], row["ci_high"], row["p_value"], *ends))
     assert np.ptp(np.array(found), axis=0).max() <= 1e-6
 
 

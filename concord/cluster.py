@@ -147,11 +147,31 @@ def _name_jobs(workflow: Any, results: Path) -> None:
         executor_settings.jobname_prefix = prefix
         executor_settings.logdir = executor_settings.logdir or results.resolve() / "logs" / "slurm"
         _mark(results).write_text(f"jobs called {prefix}_... may be on a SLURM cluster\n")
+        _remember_min_job_age()
         done = execute(executor_settings=executor_settings, **others)
         _mark(results).unlink(missing_ok=True)
         return done
 
     workflow.execute = named
+
+
+def _remember_min_job_age() -> None:
+    """Let the SLURM executor go by the last answer where SLURM gives none.
+
+    It asks for MinJobAge at each look at its jobs, and without an answer takes `sacct` in place of
+    `squeue`; where there is no accounting, that never answers, though the outage is over.
+    """
+    import snakemake_executor_plugin_slurm as plugin
+
+    ask = plugin.get_min_job_age
+    known: int | None = ask()
+
+    def answer() -> int | None:
+        nonlocal known
+        known = ask() or known
+        return known
+
+    plugin.get_min_job_age = answer
 
 
 def _mark(results: Path) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from concord import cluster
 from concord.cluster import end_orphans, run_name
 from concord.errors import UserError
 
@@ -34,3 +35,14 @@ def test_jobs_that_cannot_be_looked_for_stop_a_run(
         end_orphans(tmp_path, remote=False)
     assert str(tmp_path / ".slurm") in str(error.value), "what to delete when one knows better"
     assert run_name(tmp_path) in str(error.value)
+
+
+def test_an_outage_does_not_make_the_executor_forget_how_long_jobs_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, it would go over to sacct, which may never answer."""
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+    answers = iter([300, None, 200, None])
+    monkeypatch.setattr(plugin, "get_min_job_age", lambda: next(answers))
+    cluster._remember_min_job_age()
+    assert [plugin.get_min_job_age() for _ in range(3)] == [300, 200, 200]

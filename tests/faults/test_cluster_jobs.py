@@ -91,6 +91,7 @@ def test_the_controller_is_away_while_jobs_run(
     run = on_slurm()
     process = run.start()
     job = run.job_of("transcode_shard")
+    time.sleep(10)  # the controller writes down within 5 s that a job runs, else it ends it
     slurm.stop("slurmctld", signal.SIGKILL)
     time.sleep(45)
     assert process.poll() is None

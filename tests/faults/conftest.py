@@ -39,9 +39,11 @@ class Running:
 
     def __init__(self, workflow: Workflow, *arguments: str, **environment: str) -> None:
         self.folder, self.log = workflow.folder, workflow.folder / "printed.log"
+        # Tests in the background of a shell are started with interrupts ignored, as are theirs.
+        command = ["env", "--default-signal=INT", *workflow.command(*arguments)]
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                workflow.command(*arguments),
+                command,
                 cwd=workflow.folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -16,6 +16,7 @@ from concord.scores.ranking import CUTOFFS
 from concord.scores.tasks import PAIRS, task_info
 
 MATRIX_LIMIT = 10_000  # pairs; the matrix of more would take over 400 MB
+_BLOCK = 10_000  # vectors that are copied at a time
 _CORNER = 10  # rows and columns of the matrix in the report
 _MOMENTS = ("mean", "std")
 _LIST = "paired_similarities"
@@ -54,7 +55,7 @@ def write(results: Results, scored: Scored, folder: Path) -> Metrics:
     matrix = np.array([values[clip] for clip in clips])
     metrics: Metrics = {}
     if clips and _retrieved(results, scored):
-        metrics = _paired(matrix) | _ranks(results, scored) | _moments(*map(_unit, vectors))
+        metrics = _paired(matrix) | _ranks(results, scored) | _moments(*vectors)
         matrix = _matrix(*vectors)
     elif clips:
         metrics = _paired(matrix)
@@ -104,17 +105,28 @@ def _ranks(results: Results, scored: Scored) -> Metrics:
 
 
 def _moments(left: Array, right: Array) -> Metrics:
-    """Mean and std (ddof 1) of all cosines of unit vectors [N, D] and [N, D], without the matrix.
+    """Mean and std (ddof 1) of all cosines of vectors [N, D] and [N, D], without the matrix.
 
     One cosine has no such std: None.
     """
     n = len(left)
-    a, b = left.astype(np.float64), right.astype(np.float64)
-    mean = float(a.sum(0) @ b.sum(0)) / n**2
-    squares = float(((a.T @ a) * (b.T @ b)).sum())
+    (left_sum, left_gram), (right_sum, right_gram) = _sums(left), _sums(right)
+    mean = float(left_sum @ right_sum) / n**2
+    squares = float((left_gram * right_gram).sum())
     variance = max(squares - n**2 * mean**2, 0.0) / (n**2 - 1) if n > 1 else None
     std = None if variance is None else variance**0.5
     return {"similarity_matrix_mean": mean, "similarity_matrix_std": std}
+
+
+def _sums(vectors: Array) -> tuple[Array, Array]:
+    """Sum [D] and Gram matrix [D, D] of the unit vectors, in float64, block by block."""
+    width = vectors.shape[1]
+    total, gram = np.zeros(width), np.zeros((width, width))
+    for start in range(0, len(vectors), _BLOCK):
+        block = _unit(vectors[start : start + _BLOCK]).astype(np.float64)
+        total += block.sum(0)
+        gram += block.T @ block
+    return total, gram
 
 
 def _matrix(left: Array, right: Array) -> Array:

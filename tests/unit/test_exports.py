@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report_results import BROKEN, DIM, SILENT, make_results
+from scipy.spatial.distance import cdist
 
 from concord.config import Config
+from concord.report import pairs
 from concord.report.exports import export
 from concord.tables import EMBEDDINGS, RETRIEVAL, SCORES, read_table
 
@@ -162,6 +164,18 @@ def test_metrics_are_those_of_the_matrix(config: Config) -> None:
         },
         abs=1e-6,
     )
+
+
+def test_the_moments_are_added_up_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_BLOCK", 7)
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(0.3, 1, (2, 25, 6)).astype(np.float32)
+    matrix = 1 - cdist(left, right, "cosine")
+    moments = {
+        "similarity_matrix_mean": matrix.mean(),
+        "similarity_matrix_std": matrix.std(ddof=1),
+    }
+    assert pairs._moments(left, right) == pytest.approx(moments, rel=1e-6)
 
 
 def test_the_report_shows_metrics_pairs_and_a_corner_of_the_matrix(config: Config) -> None:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -52,6 +52,20 @@ def fault(error: OSError, path: Path) -> str:
         "and run the same command again: what is done is kept, and `python -m concord plan` "
         "estimates what the whole run needs"
     )
+
+
+def check_in_sight(paths: Sequence[str]) -> None:
+    """Check that of several files, which all were there when the run was planned, one still is.
+
+    One may be deleted while a run is at work; where all are gone it is rather what holds them.
+    Raises MachineError if none is there.
+    """
+    if len(paths) > 1 and not any(map(os.path.exists, paths)):
+        raise MachineError(
+            f"{os.path.commonpath(paths)}: expected the {len(paths)} originals of this job, which "
+            "were there when the run was planned, found none; mount or restore what holds them, "
+            "and run the same command again: what is done is kept"
+        )
 
 
 def is_current(output: Path, inputs: Iterable[Path]) -> bool:

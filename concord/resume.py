@@ -25,11 +25,16 @@ from concord.tables import Table, read_if_sound, read_table, to_arrow, write_tab
 
 Row = dict[str, Any]
 
+DOUBTFUL = frozenset({"crashed", "missing"})
+"""Reasons for which the machine may be at fault: too little memory, a disk that went away."""
+
 
 class Resume:
     """The rows of one shard's table that are done, by their key; survives a kill at any moment.
 
     Use as a context manager: `done` before the work, `add` after each clip, `finish` at the end.
+    Clips that failed for one of the DOUBTFUL reasons are not done: whenever their job runs again,
+    which may have more memory then, it tries them again.
     """
 
     def __init__(self, output: Path, table: Table) -> None:
@@ -48,7 +53,10 @@ class Resume:
         except BaseException:
             self._file.close()
             raise
-        self.done: dict[str, Row] = {row["key"]: row for row in rows}
+        self.done: dict[str, Row] = {}
+        self._doubtful: dict[str, Row] = {}
+        for row in rows:
+            (self._doubtful if _is_doubtful(row) else self.done)[row["key"]] = row
         return self
 
     def __exit__(
@@ -94,7 +102,7 @@ class Resume:
     def known(self) -> dict[str, Row]:
         """The rows that are done, by key, and those of the output as it stands."""
         published = _rows(read_table(self.output, self.table)) if self.output.exists() else []
-        return {row["key"]: row for row in published} | self.done
+        return {row["key"]: row for row in published} | self._doubtful | self.done
 
     def forget(self, unwanted: Callable[[Row], bool]) -> int:
         """Drop known rows, and with them the output; returns how many were dropped."""
@@ -112,6 +120,11 @@ class Resume:
         if len(whole) != len(content):
             self._file.truncate(len(whole))
         return list(_journaled(whole, self.table))
+
+
+def _is_doubtful(row: Row) -> bool:
+    reasons = (row.get(f"{part}reason") for part in ("", "video_", "audio_"))
+    return not DOUBTFUL.isdisjoint(reasons)
 
 
 def _journaled(whole: bytes, table: Table) -> Iterator[Row]:
@@ -201,12 +214,14 @@ def forget(output: Path, table: Table, unwanted: Callable[[Row], bool]) -> int:
         return resume.forget(unwanted)
 
 
+def previous_of(output: Path) -> Path:
+    """The last finished table of an output."""
+    return output.with_name(f".{output.name}.previous")
+
+
 def _beside(output: Path) -> tuple[Path, Path]:
     """The last finished table and the journal of an output."""
-    return (
-        output.with_name(f".{output.name}.previous"),
-        output.with_name(f".{output.name}.journal"),
-    )
+    return previous_of(output), output.with_name(f".{output.name}.journal")
 
 
 def _rows(data: pa.Table) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 _LINE = re.compile(r"^\[(?P<source>[^\]@]+?)(?: @ 0x[0-9a-f]+)?\] \[(?P<level>\w+)\] (?P<text>.*)$")
 _BARE = re.compile(r"^\[(?P<level>error|fatal|panic)\] (?P<text>.*)$")
+_STOPPED = "[info] Exiting normally, received signal "
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _NUMBER = r"(-?(?:[\d.]+(?:e[-+]?\d+)?|inf|nan))"
 _VOLUME = re.compile(rf"^(mean_volume|max_volume|n_samples): {_NUMBER}")
@@ -56,6 +57,8 @@ class Log:
     last_error: str = ""
     out_of_memory: bool = False
     machine_error: str = ""
+    stopped: bool = False
+    """Whether a signal ended the call, before which ffmpeg finishes its files."""
 
     @property
     def mean_volume_db(self) -> float | None:
@@ -83,6 +86,7 @@ class Log:
             other.last_error or self.last_error,
             self.out_of_memory or other.out_of_memory,
             self.machine_error or other.machine_error,
+            self.stopped or other.stopped,
         )
 
     @property
@@ -99,6 +103,7 @@ def read_log(path: Path) -> Log:
     log = Log()
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
+            log.stopped |= line.startswith(_STOPPED)
             match = _LINE.match(line) or _BARE.match(line)
             if not match:
                 continue

@@ -11,6 +11,7 @@ from typing import Any
 
 from concord.clips.files import is_image
 from concord.errors import UserError, printable
+from concord.files import check_in_sight
 from concord.media.clip import Job, Row, closed, filtered, gate_reason
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.file import MediaFile
@@ -55,7 +56,8 @@ def process_shard(
     Those lie in video/ and audio/, or in one tar. Clips whose row is there already are not opened
     again; with `keep_proxies` their files have to be there too, of the size that the row says; what
     goes into a new tar has to be whole. Files of clips that left the plan are deleted.
-    Raises MachineError if the machine is at fault (a full disk), UserError without an ffmpeg.
+    Raises MachineError if the machine is at fault (a full disk, no original in sight), UserError
+    without an ffmpeg.
     """
     clips = read_table(plan, PLAN).to_pylist()
     folder = output.parent
@@ -77,6 +79,8 @@ def process_shard(
             resume.add(row)
             _tell(row)
             made[row["clip_id"]] = row
+        if any(row["reason"] == "missing" for row in made.values()):
+            check_in_sight([job.path for job in jobs if not is_remote(job.path)])
         rows = [(reused | made)[job.clip_id] for job in jobs]
         arrange(folder, rows, container)
         resume.finish(

@@ -325,7 +325,7 @@ def _reason(code: int, log: Log) -> str | None:
         return "memory_limit"
     if any(words in log.first_error for words in _NO_DECODER):
         return "unreadable"
-    return "crashed" if code < 0 else "undecodable"
+    return "crashed" if code < 0 or log.stopped else "undecodable"
 
 
 def link_inputs(folder: Path, clip: str, sound: str | None) -> tuple[str, str | None]:

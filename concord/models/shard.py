@@ -1,27 +1,24 @@
 """The embedding jobs: the clips or texts of one block of shards through one model."""
 
 import importlib
-import importlib.metadata
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from concord.blocks import regrouped
 from concord.config import Config
-from concord.errors import UserError
-from concord.files import write_text
+from concord.files import check_in_sight
 from concord.media.protocol import content_id
 from concord.media.proxies import Limits, Proxies
-from concord.models.base import Embedder, Modality, ModelSpec, Reader
+from concord.models.base import Embedder, MediaFile, Modality, ModelSpec, Reader
 from concord.models.batches import Batches
-from concord.models.devices import describe, lease, precision
+from concord.models.computed import computed_by, computing_now, keep, refuse_other
+from concord.models.devices import lease
 from concord.models.distant import near
 from concord.models.sources import (
     ProxyReader,
@@ -37,25 +34,14 @@ from concord.progress import Progress
 from concord.protocol import protocol_id
 from concord.resume import Resume, Row, rows_beside
 from concord.scratch import scratch_folder
-from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, Table, read_table
-
-if TYPE_CHECKING:
-    import torch
-
-PACKAGES = (
-    "av",
-    "numpy",
-    "open_clip_torch",
-    "pillow",
-    "soundfile",
-    "timm",
-    "tokenizers",
-    "torch",
-    "torchaudio",
-    "torchvision",
-    "transformers",
+from concord.tables import (
+    COMPANION_FILES,
+    EMBEDDINGS,
+    MEDIA,
+    TEXTS,
+    Table,
+    read_table,
 )
-
 
 AHEAD_BYTES = 2**29
 """What decoders may have ready beside the batch that is computed; `memory_mb` of models has it."""
@@ -167,7 +153,6 @@ class _Job:
         self.output, self.spec, self.modality, self.means = output, spec, modality, means
         self.key = protocol_id(spec.protocol(modality))
         self.protocol = spec.protocol(modality) | inputs
-        self.note = _note_of(output)
         self.family = importlib.import_module(f"concord.models.{spec.backend}")
         self.wanted: list[Task | Row] = []
         self.computed: list[dict[str, Any]] = []
@@ -210,9 +195,11 @@ class _Job:
     def open_tasks(self, resume: Resume, wanted: Iterable[Task | Row]) -> list[Task]:
         """Add the rows that need no model; returns the tasks that are not done yet."""
         tasks, settled, kept = [], [], False
+        computed = computed_by(self.output)
         for item in wanted:
             self.wanted.append(item)
-            if key := _finished(item, resume.done):
+            key = _finished(item, resume.done)
+            if key and (computed or resume.done[key]["status"] != "ok"):
                 # the same file may have another id now, below another folder
                 name = item.id if isinstance(item, Task) else item["id"]
                 resume.done[key] = resume.done[key] | {"id": name}
@@ -223,7 +210,7 @@ class _Job:
             else:
                 settled.append(dict.fromkeys(EMBEDDINGS.names) | item)
         if kept:
-            self.computed = _computed_by(self.output)
+            self.computed = computed
         resume.add(*settled)
         for other in regrouped(self.output) if tasks else []:
             tasks = self._adopt(resume, tasks, other)
@@ -231,11 +218,12 @@ class _Job:
 
     def _adopt(self, resume: Resume, tasks: list[Task], other: Path) -> list[Task]:
         """Take over what a block of another size has of these tasks; returns the others."""
-        rows = rows_beside(other, EMBEDDINGS)
+        computed = computed_by(other)
+        rows = rows_beside(other, EMBEDDINGS) if computed else {}
         done = {t.key for t in tasks if t.key in rows and rows[t.key]["status"] == "ok"}
         if done:
             resume.done.update((t.key, rows[t.key] | {"id": t.id}) for t in tasks if t.key in done)
-            for computing in _computed_by(other):
+            for computing in computed:
                 self._remember(computing)
             self.succeeded = True
         return [task for task in tasks if task.key not in done]
@@ -252,14 +240,18 @@ class _Job:
             fetch(self.spec)
         with lease(self.means.device, f"models.{name}.device") as device, Behind() as writer:
             embedder = self.family.load(self.spec, device)
-            computing = self._computing(embedder, device)
+            computing = computing_now(self.spec, embedder, device)
+            refuse_other(self.computed, computing, name, self.output)
             proven = self.succeeded and computing in self.computed
             batches = Batches(embedder, name, self.modality, size, proven=proven)
             progress = Progress(f"{name} {self.modality}", len(tasks))
             pairs, held = zip(tasks, inputs, strict=True), list[Row]()
             self.timing.ready()
+            lost = False
             while chunk := self._next(pairs, size):
-                held += self._rows(batches, chunk)
+                rows = self._rows(batches, chunk)
+                lost = lost or any(row["reason"] == "missing" for row in rows)
+                held += rows
                 if batches.works:
                     self._remember(computing)
                 if not batches.undecided:
@@ -268,6 +260,8 @@ class _Job:
                 progress.step(len(chunk))
             batches.conclude()
             writer.do(partial(resume.add, *held))
+        if lost:
+            check_in_sight([str(t.source.path) for t in tasks if isinstance(t.source, MediaFile)])
 
     def finish(self, resume: Resume) -> None:
         """Write the table: the rows in order, with the protocol and what computed them."""
@@ -296,66 +290,24 @@ class _Job:
         rows: list[Row] = []
         for task, given in chunk:
             if isinstance(given, Failure):
-                rows.append(_row(task, given, None, None))
+                rows.append(_row(task, _cause(task, given), None, None))
             else:
                 views = batches.views(given)
                 rows.append(_row(task, next(results), views, next(notes)))
         return rows
 
-    def _computing(self, embedder: Embedder, device: "torch.device") -> dict[str, Any]:
-        """What computes the rows of this run.
-
-        Raises UserError if that of the rows that are kept gives other numbers: if a hub has other
-        weights or settings now, or if `precision: auto` means another one here.
-        """
-        now = {
-            "device": describe(device),
-            "precision": precision(self.spec.precision, device),
-            "weights_sha256": getattr(embedder, "weights_sha256", self.spec.sha256),
-            "packages": _versions(),
-            **getattr(embedder, "provenance", {}),
-        }
-        model = f"models.{self.spec.name}"
-        for before in self.computed:
-            if before["weights_sha256"] != now["weights_sha256"]:
-                raise UserError(
-                    f"{model}: the weights have changed from sha256 {before['weights_sha256']} to "
-                    f"{now['weights_sha256']} since part of {self.output} was computed; set "
-                    f"{model}.sha256 to the second to compute everything with it"
-                )
-            if before.get("config_sha256") != now.get("config_sha256"):
-                raise UserError(
-                    f"{model}: the hub's settings of the network have changed since part of "
-                    f"{self.output} was computed; set {model}.checkpoint to a copy of the one you "
-                    f"want, or name its revision in {model}.pretrained "
-                    "(organisation/name@revision)"
-                )
-            if before["precision"] != now["precision"]:
-                raise UserError(
-                    f"{model}.precision: part of {self.output} was computed in "
-                    f"{before['precision']}, and `auto` is {now['precision']} on this device; set "
-                    f"it to {before['precision']} or {now['precision']} to compute everything in "
-                    "that, or run again on a machine as before"
-                )
-        return now
-
     def _remember(self, computing: dict[str, Any]) -> None:
         """Keep what computes rows, before the first of them, for a job that may be killed."""
         if computing not in self.computed:
             self.computed.append(computing)
-            write_text(self.note, json.dumps(self.computed))
+            keep(self.output, self.computed)
 
 
-def _note_of(output: Path) -> Path:
-    """Where it is kept what computed a table's rows."""
-    return output.with_name(f".{output.name}.computed")
-
-
-def _computed_by(output: Path) -> list[dict[str, Any]]:
-    """What computed a table's rows; nothing if there were none."""
-    note = _note_of(output)
-    found: list[dict[str, Any]] = json.loads(note.read_text("utf-8")) if note.exists() else []
-    return found
+def _cause(task: Task, failure: Failure) -> Failure:
+    """Why the task's input could not be read; its file may be gone, whatever the reader says."""
+    if isinstance(task.source, MediaFile) and not task.source.path.exists():
+        return Failure("missing", str(task.source.path))
+    return failure
 
 
 def _finished(item: Task | Row, done: Mapping[str, Row]) -> str | None:
@@ -382,11 +334,3 @@ def _notes(embedder: Embedder, modality: Modality, inputs: list[Any]) -> list[st
         "longer than the model reads; its end is cut off" if cut else None
         for cut in embedder.truncated(inputs)
     ]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found

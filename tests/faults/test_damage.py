@@ -31,6 +31,7 @@ EVERYTHING = [
     "synchrony/own/0001.parquet",
     "embeddings/mini/video/own/*.parquet",
     "embeddings/mini/text/*/*.parquet",
+    "embeddings/mini/video/own/.*.computed",
     "quality/mini/video/own.parquet",
     "scores/video_text/mini/own.parquet",
     "tables/media.parquet",

@@ -69,13 +69,23 @@ def run(
     settings: dict[str, Any] | None = None,
     *,
     sounds: dict[str, Path] | None = None,
+    **options: Any,
+) -> dict[str, dict[str, Any]]:
+    """Rows by clip_id after the stage ran on the clips; outputs lie in folder/shard."""
+    write_plan(folder / "plan.parquet", clips, sounds)
+    return run_planned(folder, settings, **options)
+
+
+def run_planned(
+    folder: Path,
+    settings: dict[str, Any] | None = None,
+    *,
     timeout_s: float = 60,
     memory_mb: int = 2000,
     keep_proxies: bool = True,
     container: Container = "files",
 ) -> dict[str, dict[str, Any]]:
-    """Rows by clip_id after the stage ran on the clips; outputs lie in folder/shard."""
-    write_plan(folder / "plan.parquet", clips, sounds)
+    """As `run`, of the clips in the plan file that is there."""
     output = folder / "shard" / "media.parquet"
     process_shard(
         folder / "plan.parquet",

@@ -1,6 +1,7 @@
 """Models that read originals: what they open, what a bad file costs, and what embeds again."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from embedding_inputs import configured, media_row, write_media
 
+from concord.errors import MachineError
 from concord.media.proxies import Limits
 from concord.models.base import MediaFile, ModelSpec
 from concord.models.originals import check_size
@@ -97,6 +99,25 @@ def test_a_bad_original_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.Mo
     ]  # fmt: skip
 
 
+def test_originals_that_all_went_away_are_no_fault_of_theirs(tmp_path: Path) -> None:
+    """As of a disk that is unmounted in the middle of a job; when it is back, the job goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    rows = [original(disk, name, name) for name in "123"]
+    disk.rename(tmp_path / "away")
+    with pytest.raises(MachineError, match=re.escape(f"{disk}: expected the 3 originals")):
+        run(tmp_path, rows)
+    (tmp_path / "away").rename(disk)
+    assert [row["embedding"] for row in run(tmp_path, rows).values()] == [[1, 0], [2, 0], [3, 0]]
+
+
+def test_an_original_that_is_deleted_meanwhile_has_a_row(tmp_path: Path) -> None:
+    rows = [original(tmp_path, name, name) for name in "12"]
+    (tmp_path / "1").unlink()
+    found = [(row["status"], row["reason"]) for row in run(tmp_path, rows).values()]
+    assert found == [("failed", "missing"), ("ok", None)]
+
+
 def test_what_the_media_stage_could_not_use_keeps_its_reason(tmp_path: Path) -> None:
     silent = {"status": "skipped", "reason": "silent", "audio_status": "ok", "wave": None}
     rows = [
@@ -170,7 +191,7 @@ def test_files_beside_the_clips_have_a_row_for_every_clip(tmp_path: Path) -> Non
 
 def test_another_limit_tries_pictures_again_that_were_too_large(tmp_path: Path) -> None:
     """Exactly those: others stay as they are, also where the limit is lowered."""
-    contents = {"a": "7", "b": "large", "c": "large", "d": "crash"}
+    contents = {"a": "7", "b": "large", "c": "large", "d": "no number"}
     rows = []
     for name, content in contents.items():
         (tmp_path / name).write_text(content)
@@ -186,7 +207,8 @@ def test_another_limit_tries_pictures_again_that_were_too_large(tmp_path: Path) 
         found = [row["reason"] for row in read_table(output, EMBEDDINGS).to_pylist()]
         return found, {name: note[name] for name in ("processed", "reused")}
 
-    small, large = [None, "too_large", "too_large", "crashed"], [None, None, None, "crashed"]
+    bad = "unreadable"
+    small, large = [None, "too_large", "too_large", bad], [None, None, None, bad]
     assert embedded(3999) == (small, {"processed": 4, "reused": 0})
     assert embedded(3999) == (small, {"processed": 0, "reused": 4})
     assert embedded(3000) == (small, {"processed": 2, "reused": 2})

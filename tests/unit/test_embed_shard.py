@@ -24,7 +24,7 @@ from concord.errors import UserError
 from concord.media import proxies
 from concord.media.protocol import content_id
 from concord.media.proxies import Limits, Proxies
-from concord.models import shard
+from concord.models import computed, shard
 from concord.models.base import ModelSpec
 from concord.models.catalogue import spec
 from concord.models.shard import embed_media, embed_texts
@@ -186,12 +186,39 @@ def test_what_computed_the_rows_is_told(fake, tmp_path):
     assert note["protocol"] == SPEC.protocol("video") | {"media": content_id({})}
     assert note["protocol_id"] == shard.protocol_id(note["protocol"])
     assert (note["model"], note["modality"], note["dim"]) == ("fake", "video", 3)
-    (computed,) = note["computed"]
-    assert computed["precision"] == "fp32"
-    assert computed["weights_sha256"] == "a"
-    assert computed["packages"]["torch"] == torch.__version__.split("+")[0]
+    (told,) = note["computed"]
+    assert told["precision"] == "fp32"
+    assert told["weights_sha256"] == "a"
+    assert told["packages"]["torch"] == torch.__version__.split("+")[0]
     run(clips(tmp_path, ["1", "2"]), output)
-    assert read_metadata(output)["computed"] == [computed]
+    assert read_metadata(output)["computed"] == [told]
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"crc32": 1, "computed": []}', b"\xff"])
+def test_a_lost_note_of_what_computed_the_rows(fake, tmp_path, content):
+    """The last table has it too; of a job that was killed before its first, rows are done again."""
+    output, note = tmp_path / "out.parquet", tmp_path / ".out.parquet.computed"
+
+    def harm():
+        assert note.exists()
+        note.unlink() if content is None else note.write_bytes(content)
+
+    run(clips(tmp_path, ["1"]), output)
+    told = read_metadata(output)["computed"]
+    harm()
+    run(clips(tmp_path, ["1", "2"]), output)
+    assert counts(output) == (1, 1)
+    assert read_metadata(output)["computed"] == told
+    killed = tmp_path / "killed.parquet"
+    embed = dies_at_the_fourth(fake)
+    media = clips(tmp_path, [str(i) for i in range(8)])
+    with pytest.raises(KeyboardInterrupt):
+        run(media, killed)
+    fake.embedder.embed, note = embed, tmp_path / ".killed.parquet.computed"
+    harm()
+    run(media, killed)
+    assert counts(killed) == (8, 0)
+    assert read_metadata(killed)["computed"] == told
 
 
 def test_weights_that_changed_on_a_hub_are_not_mixed(fake, tmp_path):
@@ -207,7 +234,7 @@ def test_auto_precision_is_not_mixed(fake, tmp_path, monkeypatch):
     output = tmp_path / "out.parquet"
     auto = ModelSpec(**(vars(SPEC) | {"precision": "auto"}))
     run(clips(tmp_path, ["1"]), output, auto)
-    monkeypatch.setattr(shard, "precision", lambda requested, device: "bf16")
+    monkeypatch.setattr(computed, "precision", lambda requested, device: "bf16")
     media = clips(tmp_path, ["1", "2"])
     with pytest.raises(UserError, match=r"models\.fake\.precision: .*in fp32.*bf16.*set it to"):
         run(media, output, auto)
@@ -290,8 +317,8 @@ def test_changed_weights_that_are_pinned_embed_everything_again(fake, tmp_path):
     pinned = ModelSpec(**(vars(SPEC) | {"sha256": "b"}))
     run(clips(tmp_path, ["1", "2"]), output, pinned)
     assert counts(output) == (2, 0)
-    (computed,) = read_metadata(output)["computed"]
-    assert computed["weights_sha256"] == "b"
+    (told,) = read_metadata(output)["computed"]
+    assert told["weights_sha256"] == "b"
 
 
 def test_other_proxies_are_another_protocol_and_another_gate_is_not(fake, tmp_path):

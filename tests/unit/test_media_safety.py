@@ -2,23 +2,27 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 from hostile import PLAYLISTS, liar
-from media_clips import H264, clip, event, make, protocol, run
+from media_clips import H264, clip, event, make, protocol, run, run_planned, write_plan
 
 from concord.errors import MachineError, UserError
 from concord.media import worker
 from concord.media.clip import Job
 from concord.media.ffmpeg import find_ffmpeg
 from concord.media.measure import read_log
+from concord.media.transcode import PROXY
 from concord.media.worker import Worker
 
 NAMES = [
@@ -142,6 +146,36 @@ def _job(path: Path, folder: Path) -> Job:
     )
 
 
+def _end_ffmpeg(worker: Worker, number: signal.Signals, most: int) -> None:
+    """Signal so many of a worker's calls of ffmpeg, each a moment after it began to write."""
+    seen: set[int] = set()
+    while len(seen) < most:
+        process = worker._process
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children() if process else ():
+                if child.pid not in seen and any(PROXY in w for w in child.cmdline()):
+                    time.sleep(0.3)
+                    child.send_signal(number)
+                    seen.add(child.pid)
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_clip_whose_ffmpeg_is_ended_is_never_cut_short(
+    tmp_path: Path, number: signal.Signals, times: int
+) -> None:
+    """On SIGTERM ffmpeg completes what it has written so far, which looks like a whole proxy."""
+    long = make(tmp_path / "long.mp4", "-f", "lavfi", "-i", "testsrc2=s=640x480:r=50:d=20", *H264)
+    with Worker(1000) as ours:
+        threading.Thread(target=_end_ffmpeg, args=(ours, number, times), daemon=True).start()
+        row = ours.run(_job(long, tmp_path))
+    if times == 1:
+        assert (row["status"], row["frames"]) == ("ok", 400)
+    else:
+        assert (row["status"], row["reason"], row["proxy"]) == ("failed", "crashed", None)
+
+
 class Doomed(Worker):
     """A worker whose process is killed a moment after each clip was given to it."""
 
@@ -208,6 +242,29 @@ def test_a_full_scratch_folder_is_no_fault_of_the_clip(tmp_path: Path, free: int
             ours.run(replace(_job(long, tmp_path), scratch=str(small)))
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+def test_originals_that_all_went_away_are_no_fault_of_theirs(tmp_path: Path) -> None:
+    """As of a disk that is unmounted in the middle of a job; when it is back, the job goes on."""
+    folder, away = tmp_path / "disk", tmp_path / "away"
+    folder.mkdir()
+    clips = [clip(folder / f"{n}.mp4") for n in range(3)]
+    wanted = run(tmp_path / "whole", clips)
+    write_plan(tmp_path / "plan.parquet", clips)
+    folder.rename(away)
+    with pytest.raises(MachineError, match=re.escape(f"{folder}: expected the 3 originals")):
+        run_planned(tmp_path)
+    assert not (tmp_path / "shard" / "media.parquet").exists()
+    away.rename(folder)
+    assert run_planned(tmp_path) == wanted
+
+
+def test_an_original_that_is_deleted_meanwhile_has_a_row(tmp_path: Path) -> None:
+    clips = [clip(tmp_path / f"{n}.mp4") for n in range(2)]
+    write_plan(tmp_path / "plan.parquet", clips)
+    clips[0].unlink()
+    found = [(row["status"], row["reason"]) for row in run_planned(tmp_path).values()]
+    assert found == [("failed", "missing"), ("ok", None)]
 
 
 def test_missing_original(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from concord.errors import DamagedError, MachineError, UserError
-from concord.resume import Resume, forget
+from concord.resume import Resume, finished_rows, forget
 from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
 
@@ -154,6 +154,24 @@ def test_forgotten_rows_are_done_again(tmp_path: Path) -> None:
     assert run_shard(output, ["a", "b"]) == ["b"]
     assert forget(output, EMBEDDINGS, lambda r: False) == 0
     assert output.exists()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_the_machine_may_have_done_to_a_clip_is_tried_again(
+    tmp_path: Path, killed: bool
+) -> None:
+    """A job that ran out of memory is started again with more; its rows say that clips crashed."""
+    output = tmp_path / "0000.parquet"
+    run_shard(output, ["a"])
+    crashed = row("b") | {"status": "failed", "reason": "crashed", "embedding": None}
+    with Resume(output, EMBEDDINGS) as resume:
+        resume.add(crashed)
+        if not killed:
+            resume.finish(["a", "b"])
+    assert [found["reason"] for found in finished_rows(output, EMBEDDINGS)] == [None, "crashed"]
+    output.unlink()
+    assert run_shard(output, ["a", "b"]) == ["b"]
+    assert read_table(output, EMBEDDINGS)["status"].to_pylist() == ["ok", "ok"]
 
 
 def test_a_table_is_refused_for_another(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.errors import UserError
+from concord.models.leases import WITHOUT_GPUS
 from concord.run import hold_results
 
 ANSWER_S = 20
@@ -24,8 +25,6 @@ after SlurmdTimeout (300 s)."""
 POLL_S = 2.0
 LONGEST_PREFIX = 50
 """Of a job's name, as the SLURM executor allows it."""
-WITHOUT_GPUS = "CONCORD_CLUSTER_WITHOUT_GPUS"
-"""Set for the jobs of a run on a cluster that offers no GPUs."""
 
 
 def run_name(results: Path) -> str:
@@ -115,11 +114,6 @@ def _slurm(results: Path, *command: str) -> str:
         f"that could not be found out: {why}. Start again where SLURM answers; or, if you know "
         f"that no job called {run_name(results)} is left, delete {_mark(results)}"
     )
-
-
-def offers_gpus() -> bool:
-    """Whether jobs can get a GPU, as far as this run knows; the same answer in all its jobs."""
-    return WITHOUT_GPUS not in os.environ
 
 
 def _finds_gpus() -> bool:

@@ -53,8 +53,8 @@ class Clips(Section):
     max_job_hours: Hours = Field(
         24,
         ge=1,
-        description="most time that a job on clips asks a cluster for, which no queue that it may "
-        "go to should undercut; one that runs out of it goes on where it was when it is tried "
+        description="most time that a job asks a cluster for, which no queue that it may go to "
+        "should undercut; one on clips that runs out of it goes on where it was when it is tried "
         "again, and in the next run",
     )
 

@@ -12,7 +12,6 @@ from functools import cached_property
 from math import ceil
 from typing import NamedTuple
 
-from concord import cluster
 from concord.commands.estimates import (
     TYPICAL,
     Footage,
@@ -26,6 +25,7 @@ from concord.errors import UserError
 from concord.files import is_current
 from concord.layout import Layout
 from concord.models.base import Modality, ModelSpec
+from concord.models.leases import cluster_offers_gpus
 from concord.remote.urls import is_remote
 
 START_MIN = 15
@@ -53,10 +53,6 @@ class Asked(NamedTuple):
 
     mem_mb: int
     runtime: int
-
-    def times(self, attempt: int) -> "Asked":
-        """As much for each attempt."""
-        return Asked(self.mem_mb * attempt, self.runtime * attempt)
 
 
 class JobResources:
@@ -123,21 +119,33 @@ class JobResources:
             if (clips := self._clips(name))
         )
         memory = 2000 + rows * BYTES_A_TABLE_ROW // 10**6
-        return Asked(memory, 30 + rows // ROWS_A_MINUTE).times(attempt)
+        return self._of_tables(memory, 30 + rows // ROWS_A_MINUTE, attempt)
 
     def projecting(self, model: str, collections: Iterable[str], attempt: int) -> Asked:
         """For pictures of features: all are read, `report.projected_clips` of them are shown."""
         read, rows = self._features(model, collections)
         shown = min(rows, self.config.report.projected_clips)
         learnt = shown * len(self.config.report.projections) // 500
-        return Asked(4000 + read, 60 + rows // ROWS_A_MINUTE + learnt).times(attempt)
+        return self._of_tables(4000 + read, 60 + rows // ROWS_A_MINUTE + learnt, attempt)
 
     def probing(self, model: str, collections: Iterable[str], attempt: int) -> Asked:
         """For probes of features: all are read, `probes.max_clips` of them are learnt from."""
         read, rows = self._features(model, collections)
         floats = min(rows, self.config.probes.max_clips) * self.specs[model].dim
         memory = 2000 + read + 10 * 4 * floats // 10**6
-        return Asked(memory, 60 + rows // ROWS_A_MINUTE + 4 * floats // 10**6).times(attempt)
+        minutes = 60 + rows // ROWS_A_MINUTE + 4 * floats // 10**6
+        return self._of_tables(memory, minutes, attempt)
+
+    def reading(self, size_mb: float, attempt: int) -> int:
+        """Minutes that a job on tables of so many MB may take."""
+        return self.capped(30 + int(size_mb) // 10, attempt)
+
+    def capped(self, minutes: int, attempt: int) -> int:
+        """Minutes to ask for at an attempt; no more than a cluster's queues take."""
+        return min(attempt * minutes, int(60 * self.config.clips.max_job_hours))
+
+    def _of_tables(self, memory_mb: int, minutes: int, attempt: int) -> Asked:
+        return Asked(memory_mb * attempt, self.capped(minutes, attempt))
 
     def _clips(self, collection: str) -> int:
         """How many clips a collection has; none before it is planned, as the demo's at first."""
@@ -154,7 +162,7 @@ class JobResources:
         """GPUs that a model's job takes: none on a machine of one's own that has none."""
         if self.cores is not None and not self.here:
             return 0
-        return int(self.config.models[model].device != "cpu" and cluster.offers_gpus())
+        return int(self.config.models[model].device != "cpu" and cluster_offers_gpus())
 
     def threads(self, model: str, modality: Modality, source: str, block: str) -> int:
         """Decoders beside a GPU; without one the network itself uses the cores of the machine.
@@ -198,9 +206,8 @@ class JobResources:
         return self._asked(hours, attempt)
 
     def _asked(self, hours: float, attempt: int) -> int:
-        """Minutes to ask for; no more than a cluster's queues take, since a retry goes on."""
-        minutes = attempt * (START_MIN + ceil(60 * hours))
-        return min(minutes, int(60 * self.config.clips.max_job_hours))
+        """Minutes to ask for; a retry of what was cut off goes on."""
+        return self.capped(START_MIN + ceil(60 * hours), attempt)
 
     def _bounded(self, hours: float, footage: Footage, processes: int) -> float:
         """Hours that so many core-hours on clips may take: each of these ends at its time limit.

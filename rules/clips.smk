@@ -19,7 +19,7 @@ checkpoint make_demo:
     threads: 8
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=lambda w, attempt: RESOURCES.capped(30, attempt),
     params:
         version=DEMO_VERSION,
     script:

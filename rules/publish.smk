@@ -24,7 +24,7 @@ rule publish_results:
         "../envs/report.yaml"
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 240 * attempt,
+        runtime=lambda w, attempt: RESOURCES.capped(240, attempt),
     params:
         protocol=PUBLISHED,
     script:

@@ -75,7 +75,7 @@ rule export_formats:
         "../envs/report.yaml"
     resources:
         mem_mb=lambda w, input, attempt: (4000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
+        runtime=lambda w, input, attempt: RESOURCES.reading(input.size_mb, attempt),
     params:
         protocol=CONFIG.model_dump(mode="json", include=EXPORTED) | {"version": EXPORTS_VERSION},
     script:
@@ -100,7 +100,7 @@ rule render_report:
     threads: 2
     resources:
         mem_mb=lambda w, input, attempt: (3000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
+        runtime=lambda w, input, attempt: RESOURCES.reading(input.size_mb, attempt),
     params:
         protocol=CONFIG.report.model_dump() | {"version": REPORT_VERSION},
     script:

@@ -52,7 +52,7 @@ rule score_synchrony:
         "../envs/media.yaml"
     resources:
         mem_mb=lambda w, input, attempt: (1000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
+        runtime=lambda w, input, attempt: RESOURCES.reading(input.size_mb, attempt),
     params:
         protocol=LAYOUT.score_parameters("synchrony", SIGNAL),
     script:
@@ -78,7 +78,7 @@ rule score_task:
     threads: lambda w: RESOURCES.scoring_threads(w.task, w.collection)
     resources:
         mem_mb=lambda w, input, attempt: (1500 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
+        runtime=lambda w, input, attempt: RESOURCES.reading(input.size_mb, attempt),
     params:
         protocol=lambda w: LAYOUT.score_parameters(w.task, w.model),
     script:
@@ -105,7 +105,7 @@ rule check_embeddings:
         "../envs/models.yaml"
     resources:
         mem_mb=lambda w, input, attempt: (1000 + 4 * int(input.size_mb)) * attempt,
-        runtime=lambda w, input, attempt: (30 + int(input.size_mb) // 10) * attempt,
+        runtime=lambda w, input, attempt: RESOURCES.reading(input.size_mb, attempt),
     params:
         protocol=CONFIG.quality.model_dump() | {"version": QUALITY_VERSION},
     script:

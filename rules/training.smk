@@ -20,7 +20,7 @@ rule train_mini:
     threads: run.cores(workflow) or 8
     resources:
         mem_mb=lambda w, attempt: 8000 * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        runtime=lambda w, attempt: RESOURCES.capped(120, attempt),
     params:
         seed=0,
         version=MINI_VERSION,

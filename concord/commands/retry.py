@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from concord import cluster
 from concord import run as machine
 from concord.commands.failures import stage_files
 from concord.commands.terminal import print_table, say
@@ -23,7 +24,7 @@ from concord.models import catalogue
 from concord.resume import Row, finished_rows, forget
 from concord.tables import REASONS, Table
 
-TRANSIENT = ("timeout", "crashed", "memory_limit", "model_error", "not_fetched")
+TRANSIENT = ("timeout", "crashed", "memory_limit", "model_error", "not_fetched", "missing")
 STAGES = ("media", "embeddings", "synchrony")
 _ASPECTS = ("", "video_", "audio_")
 
@@ -49,6 +50,9 @@ def run(path: Path, stage: str | None, reasons: list[str], everything: bool, yes
     """
     _check_words(stage, reasons)
     config = load(path)
+    machine.hold_results(config.results)
+    for note in cluster.end_orphans(config.results, remote=False):
+        say(f"note: {note}", "yellow")
     machine.lock_results(config.results)
     wanted = set(reasons or (REASONS if everything else TRANSIENT))
     # By file, since collections may share their prompts.

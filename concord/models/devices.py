@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from concord.errors import UserError
-from concord.models.leases import VISIBLE, instances, take
+from concord.models.leases import VISIBLE, cluster_offers_gpus, instances, take
 
 if TYPE_CHECKING:
     import torch
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 def lease(requested: str, key: str) -> Iterator["torch.device"]:
     """A GPU that no other job holds, waiting for one if need be; else the CPU.
 
-    `requested` is auto, cpu or cuda, as the configuration's `key` says. From here on float32 is
-    computed as such, never as TF32. Raises UserError for cuda on a machine without a GPU.
+    `requested` is auto, cpu or cuda, as the configuration's `key` says; auto is the CPU too on a
+    cluster that offers no GPUs. From here on float32 is computed as such, never as TF32. Raises
+    UserError for cuda on a machine without a GPU.
     """
     import torch
 
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False  # PyTorch's default is True
-    if requested == "cpu":
+    if requested == "cpu" or (requested == "auto" and not cluster_offers_gpus()):
         yield torch.device("cpu")
         return
     parts = instances(os.environ)

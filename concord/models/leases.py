@@ -22,6 +22,10 @@ from urllib.parse import quote
 from concord.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+CHOSEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+"""Where SLURM says which GPUs it gave to a job, or to a step of it."""
+WITHOUT_GPUS = "CONCORD_CLUSTER_WITHOUT_GPUS"
+"""Set for the jobs of a run on a cluster that offers no GPUs."""
 FOLDER = "CONCORD_GPU_LOCKS"
 """Names another folder for the locks, for containers and where jobs have a /tmp of their own."""
 USUAL_FOLDER = Path("/tmp/concord-gpus")
@@ -47,13 +51,18 @@ def instances(environment: Mapping[str, str]) -> list[str]:
     return [name for name in named(environment.get(VISIBLE, "")) if name.startswith("MIG-")]
 
 
+def cluster_offers_gpus() -> bool:
+    """Whether jobs can get a GPU, as far as this run knows; the same answer in all its jobs."""
+    return WITHOUT_GPUS not in os.environ
+
+
 def is_assigned(devices: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Whether SLURM chose the only device for this job, so that nobody else is to be asked.
 
-    A job that sees several has them from an allocation in which jobs run beside each other, or is
-    on a cluster that does not manage its GPUs.
+    A job that sees several has them from an allocation in which jobs run beside each other. On a
+    cluster that does not manage its GPUs SLURM says nothing of them.
     """
-    return bool(environment.get("SLURM_JOB_ID")) and len(devices) == 1
+    return len(devices) == 1 and any(map(environment.get, CHOSEN))
 
 
 @contextmanager

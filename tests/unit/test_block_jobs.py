@@ -188,7 +188,7 @@ def test_what_a_job_asks_for_follows_from_its_clips(tmp_path: Path) -> None:
     assert local.memory_mb("mini", *full) > plain[1]
 
 
-def test_no_job_on_clips_asks_for_more_time_than_it_may(tmp_path: Path) -> None:
+def test_no_job_asks_for_more_time_than_it_may(tmp_path: Path) -> None:
     config, layout = planned(tmp_path, count=3, clips={"shard_size": 2, "max_job_hours": 10})
     resources = JobResources(config, layout.specs, layout, None, 0)
     assert resources.dropping_minutes(1) < 30
@@ -202,6 +202,9 @@ def test_no_job_on_clips_asks_for_more_time_than_it_may(tmp_path: Path) -> None:
     assert resources.minutes("mini", "video", "c", "0000-0004", 3) == 600
     assert resources.moving_minutes("c", "0001", 1) == 600
     assert resources.dropping_minutes(1) == 600
+    assert resources.summary(9).runtime == resources.probing("mini", ["c"], 9).runtime == 600
+    assert resources.projecting("mini", ["c"], 9).runtime == 600
+    assert (resources.reading(1000, 1), resources.reading(1000, 5)) == (130, 600)
     layout._rows = lambda path: 10**5
     assert 40 < resources.dropping_minutes(1) < 90
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from concord import clips
 from concord.cli import app
+from concord.cluster import run_name
 from concord.commands.failures import failures
 from concord.commands.logs import log_of
 from concord.config import Config
@@ -154,6 +156,24 @@ def test_stage_and_reason_narrow_the_choice() -> None:
     assert left(VIDEO, EMBEDDINGS) == {f"{n}.mp4" for n in range(2, 6)}
     assert MEDIA_FILE.exists()
     assert SYNC.exists()
+
+
+def test_jobs_that_a_killed_run_left_on_a_cluster_are_ended_first(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not waited for; what stands in for SLURM here has one of them until it is cancelled."""
+    job, tools = tmp_path / "job", tmp_path / "bin"
+    tools.mkdir()
+    job.write_text(f"7 {run_name(config.results)}_0b1c\n")
+    for name, script in {"squeue": f'cat "{job}"', "scancel": f': > "{job}"'}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    mark = config.results / ".slurm"
+    mark.touch()
+    assert "nothing to try again" in retry()
+    assert not job.read_text()
+    assert not mark.exists()
 
 
 @pytest.mark.usefixtures("run")

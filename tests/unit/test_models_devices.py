@@ -59,7 +59,8 @@ def gpus(monkeypatch, tmp_path):
     names = [SimpleNamespace(uuid="a"), SimpleNamespace(uuid="b")]
     monkeypatch.setenv(leases.FOLDER, str(tmp_path / "locks"))
     monkeypatch.delenv(leases.VISIBLE, raising=False)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for name in (*leases.CHOSEN, leases.WITHOUT_GPUS):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
     monkeypatch.setattr(torch.cuda, "get_device_properties", names.__getitem__)
@@ -73,6 +74,15 @@ def test_two_jobs_get_two_gpus(gpus, tmp_path):
     assert gpus == [0, 1]
     locks = sorted(path.name for path in (tmp_path / "locks").iterdir())
     assert locks == ["GPU-a.lock", "GPU-b.lock"]
+
+
+def test_auto_is_the_cpu_where_a_cluster_offers_no_gpu(gpus, monkeypatch):
+    """A node may have one all the same; other jobs would use it too, or compute in fp32."""
+    monkeypatch.setenv(leases.WITHOUT_GPUS, "1")
+    with lease("auto", "k") as device:
+        assert device.type == "cpu"
+    with lease("cuda", "k") as device:
+        assert device.type == "cuda"
 
 
 def test_parts_of_a_gpu_are_chosen_before_cuda_sees_the_first_alone(gpus, monkeypatch):

@@ -34,7 +34,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the locks of a test lie."""
     monkeypatch.setenv(leases.FOLDER, str(tmp_path / "locks"))
     monkeypatch.setattr(leases, "POLL_S", 0.05)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for name in leases.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "locks"
 
 
@@ -153,14 +154,23 @@ def test_a_lock_file_that_was_removed_counts_no_more(folder):
 
 
 def test_on_slurm_the_schedulers_choice_is_used_without_a_lock(folder, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")
     with leases.take(["GPU-a"]), leases.take(["GPU-a"]):
         assert not folder.exists()
 
 
+def test_a_gpu_that_slurm_does_not_manage_is_locked(hold, monkeypatch):
+    """Two jobs on one node, which both see its GPU."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert said(hold("GPU-a")) == "GPU-a"
+    second = hold("GPU-a")
+    assert second.stderr
+    assert second.stderr.readline().startswith("all 1 GPUs are held by other jobs (")
+
+
 def test_jobs_beside_each_other_in_one_allocation_get_different_devices(hold, monkeypatch):
     """Snakemake without an executor of SLURM, started by hand in an allocation of two GPUs."""
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0,1")
     assert {said(hold("GPU-a", "GPU-b")), said(hold("GPU-a", "GPU-b"))} == {"GPU-a", "GPU-b"}
 
 

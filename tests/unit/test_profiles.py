@@ -37,9 +37,11 @@ def test_profiles_share_no_key() -> None:
 
 
 def test_the_lines_to_edit_are_what_they_say() -> None:
-    """Uncommented, they are valid, and the partition of GPUs is that of all rules that take one."""
+    """Without their `#` they are valid, and the partition of GPUs is that of all rules that take
+    one.
+    """
     text = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
-    edited = re.sub(r"^# ?(  slurm_\w+:|set-resources:)", r"\1", text, flags=re.MULTILINE)
+    edited = re.sub(r"^( *)#(?=[\w-]+: )", r"\1", text, flags=re.MULTILINE)
     assert (
         len([1 for a, b in zip(text.split("\n"), edited.split("\n"), strict=True) if a != b]) == 3
     )

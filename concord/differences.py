@@ -10,13 +10,16 @@ import pandas as pd
 
 from concord import runs
 from concord.errors import UserError
+from concord.feature_tables import ALL_FEATURES
 from concord.report_tables import ALL_CLIPS, ALL_MEDIA, ALL_RETRIEVAL, ALL_SCORES, STATUS, SUMMARY
-from concord.tables import Table, read_metadata, read_table
+from concord.tables import COMPANION_FILES, Table, read_any, read_metadata, read_table
 
 Row = dict[str, Any]
 
 SCORE = ("task", "model", "collection", "metric")
 _SUMMED = ("n_expected", "n_scored", "mean", "ci_low", "ci_high")
+_PROMPTS, _LABELS = ("video_prompt", "audio_prompt"), ("label", "group")
+_PROBE = ("scope", "model", "modality", "probe", "split", "metric")
 _SOFTWARE = ("concord", "commit", "python", "platform", "packages")
 
 
@@ -59,7 +62,7 @@ class Run:
 
     @cached_property
     def clips(self) -> pd.DataFrame:
-        """Clips with their prompts; the table has columns of scores too, which vary."""
+        """Clips with their prompts and labels; the table has columns of scores too, which vary."""
         path = self.folder / "tables" / "clips.parquet"
         note = read_metadata(path) if path.is_file() else {}
         if note.get("version") != ALL_CLIPS.version:
@@ -68,9 +71,28 @@ class Run:
                 f"{path}: expected version {ALL_CLIPS.version} of the table, found {found}; run "
                 "snakemake in that folder again"
             )
-        columns = ["collection", "clip_id", "path", "video_prompt", "audio_prompt"]
-        rows = pd.read_parquet(path, columns=columns)
+        columns = ["collection", "clip_id", "path", *_PROMPTS, *_LABELS]
+        rows: pd.DataFrame = read_any(path, columns).to_pandas()
         return rows[rows["clip_id"].notna()]
+
+    @cached_property
+    def companions(self) -> pd.DataFrame:
+        """Files beside the clips: collection, clip_id, modality, path, key."""
+        columns = ["clip_id", "modality", "path", "key"]
+        found = [pd.DataFrame(columns=["collection", *columns], dtype=str)]
+        for path in sorted(self.folder.glob("clips/*/companions/*/*.parquet")):
+            rows = read_table(path, COMPANION_FILES, columns).to_pandas()
+            found.append(rows.assign(collection=path.parts[-4]))
+        return pd.concat(found, ignore_index=True)
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """What probes reached over all folds; nothing where none was asked for."""
+        columns = [*_PROBE, "fold", "value", "n", "protocol_id"]
+        if not (self.folder / "tables" / "probes.parquet").is_file():
+            return pd.DataFrame(columns=columns)
+        rows = self.table("probes", ALL_FEATURES["probes"], columns)
+        return rows[rows["fold"].isna()].drop(columns="fold")
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -112,6 +134,7 @@ def differences(a: Run, b: Run, tolerance: float) -> Row:
         "configuration": list(_fields(_configuration(a), _configuration(b))),
         "software": list(_fields(_software(a), _software(b))),
         "means": _means(a, b, tolerance),
+        "probes": _probes(a, b, tolerance),
         "scores": _scores(a, b, tolerance),
         "status": _status(a, b),
     }
@@ -137,16 +160,38 @@ def _inputs(a: Run, b: Run) -> Row:
     known = known.merge(sources[1], on=keys, how="left", suffixes=("_a", "_b"))
     elsewhere = known["path_a"] != known["path_b"]
     other = known["source_key_a"].fillna("") != known["source_key_b"].fillna("")
-    prompts = pd.Series(False, index=common.index)
-    for kind in ("video_prompt", "audio_prompt"):
-        prompts |= common[f"{kind}_a"].fillna("") != common[f"{kind}_b"].fillna("")
     return {
         "only_a": _names(both[both["_merge"] == "left_only"]),
         "only_b": _names(both[both["_merge"] == "right_only"]),
         "changed": _names(known[other & ~elsewhere]),
         "elsewhere": _names(known[elsewhere]),
-        "prompts": common[prompts].drop(columns=["path_a", "path_b"]).to_dict("records"),
+        "prompts": _changed(common, _PROMPTS),
+        "labels": _changed(common, _LABELS),
+        "beside": _beside(a, b, known[elsewhere]),
     }
+
+
+def _changed(common: pd.DataFrame, names: Sequence[str]) -> list[Row]:
+    """Clips of both runs of which a text by one of these names is another."""
+    other = pd.Series(False, index=common.index)
+    for name in names:
+        other |= common[f"{name}_a"].fillna("") != common[f"{name}_b"].fillna("")
+    columns = ["collection", "clip_id", *(f"{name}_{side}" for name in names for side in "ab")]
+    return _records(common.loc[other, columns])
+
+
+def _beside(a: Run, b: Run, elsewhere: pd.DataFrame) -> list[Row]:
+    """Files beside clips that changed, came or went; not those of clips in another place."""
+    keys = ["collection", "clip_id"]
+    clips = a.clips[keys].merge(b.clips[keys])
+    clips = clips.merge(elsewhere[keys].assign(moved=True), on=keys, how="left")
+    both = a.companions.merge(
+        b.companions, on=[*keys, "modality"], how="outer", suffixes=("_a", "_b")
+    ).merge(clips, on=keys)
+    has_a, has_b = both["path_a"].notna(), both["path_b"].notna()
+    other = both["key_a"].fillna("") != both["key_b"].fillna("")
+    told = other & (has_a | has_b) & ~(has_a & has_b & both["moved"].notna())
+    return _records(both.loc[told, [*keys, "modality", "path_a", "path_b"]])
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
@@ -215,6 +260,16 @@ def _means(a: Run, b: Run, tolerance: float) -> list[Row]:
     values = [f"{name}_{side}" for name in _SUMMED for side in "ab"]
     columns = [*SCORE, *values, "same_protocol"]
     return _records(both.loc[~same, columns])
+
+
+def _probes(a: Run, b: Run, tolerance: float) -> list[Row]:
+    """Probes of both runs that reached something else, or learned from another number of clips."""
+    both = a.probes.merge(b.probes, on=list(_PROBE), suffixes=("_a", "_b"))
+    left, right = both["value_a"].astype(float), both["value_b"].astype(float)
+    same = ((left - right).abs() <= tolerance) | (left.isna() & right.isna())
+    same &= both["n_a"] == both["n_b"]
+    both["same_protocol"] = both.pop("protocol_id_a") == both.pop("protocol_id_b")
+    return _records(both[~same])
 
 
 def _joined(a: Run, b: Run) -> pd.DataFrame:

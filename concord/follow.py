@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from concord.cost_table import LAST_STAGE
 from concord.files import is_current
@@ -21,7 +20,7 @@ from concord.layout import Layout
 from concord.models.base import COMPANIONS
 from concord.progress import last_said
 from concord.run_state import marks
-from concord.tables import CLIPS, read_table
+from concord.tables import CLIPS, count_rows, read_table
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def _text_parts(layout: Layout) -> Iterator[Part]:
                 continue
             folder = layout.results / "prompts" / layout.source("text", collection) / "plan"
             plans = {path.stem: path for path in folder.glob("*.parquet")}
-            sizes = {name: pq.read_metadata(path).num_rows for name, path in plans.items()}
+            sizes = {name: count_rows(path) for name, path in plans.items()}
             for table in layout.embeddings(model, "text", collection):
                 if table not in seen:
                     seen.add(table)

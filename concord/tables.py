@@ -401,8 +401,14 @@ def _completed(data: pa.Table, table: Table, columns: list[str] | None) -> pa.Ta
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a Parquet file, from its end alone; 0 if it is not there."""
-    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+    """Rows of a Parquet file, from its end alone; 0 if it is not there.
+
+    Raises what `read_table` does.
+    """
+    if not path.exists():
+        return 0
+    with _told_damage(path):
+        return int(pq.read_metadata(path).num_rows)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

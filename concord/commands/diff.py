@@ -31,6 +31,7 @@ def run(first: Path, second: Path, tolerance: float, most: int, as_json: bool) -
     _print_fields("Configuration", found["configuration"])
     _print_fields("Software, weights, machines", found["software"])
     _print_means(found["means"])
+    _print_probes(found["probes"])
     _print_scores(found["scores"], tolerance, most)
     _print_status(found["status"])
     same = found["same"]
@@ -54,12 +55,18 @@ def _print_inputs(inputs: Row, most: int) -> None:
         _title("Inputs")
     for kind, words in kinds.items():
         _print_names(words, inputs[kind], most)
-    prompts = inputs["prompts"]
-    _print_names("with a prompt that changed", [_clip(row) for row in prompts], most)
-    for row in prompts[: min(most, 3)]:
-        for kind in ("video_prompt", "audio_prompt"):
-            if row[f"{kind}_a"] != row[f"{kind}_b"]:
-                say(f"    {_clip(row)}, {kind}: {row[f'{kind}_a']!r} -> {row[f'{kind}_b']!r}")
+    _print_texts("a prompt", inputs["prompts"], ("video_prompt", "audio_prompt"), most)
+    _print_texts("a label or group", inputs["labels"], ("label", "group"), most)
+    beside = [f"{_clip(row)} ({row['modality']})" for row in inputs["beside"]]
+    _print_names("with a file beside it that changed, came or went", beside, most)
+
+
+def _print_texts(what: str, rows: Sequence[Row], names: Sequence[str], most: int) -> None:
+    _print_names(f"with {what} that changed", [_clip(row) for row in rows], most)
+    for row in rows[: min(most, 3)]:
+        for name in names:
+            if row[f"{name}_a"] != row[f"{name}_b"]:
+                say(f"    {_clip(row)}, {name}: {row[f'{name}_a']!r} -> {row[f'{name}_b']!r}")
 
 
 def _print_names(words: str, names: Sequence[str], most: int) -> None:
@@ -100,8 +107,26 @@ def _mean(row: Row) -> list[Any]:
         ]
     a, b = row["mean_a"], row["mean_b"]
     difference = "" if a is None or b is None else f"{b - a:+.4f}"
-    other = "" if row["same_protocol"] in (True, None) else "another: do not compare"
-    return [row["task"], row["model"], row["collection"], row["metric"], *sides, difference, other]
+    return [*_of(row), *sides, difference, _comparable(row)]
+
+
+def _print_probes(rows: Sequence[Row]) -> None:
+    if rows:
+        _title("Probes")
+        names = ("scope", "model", "modality", "probe", "split", "metric")
+        columns = (*names, "n A", "A", "n B", "B", "difference", "protocol")
+        print_table(columns, ([*(row[name] for name in names), *_probe(row)] for row in rows))
+
+
+def _probe(row: Row) -> list[Any]:
+    a, b = row["value_a"], row["value_b"]
+    shown = ["" if value is None else f"{value:.4f}" for value in (a, b)]
+    difference = "" if a is None or b is None else f"{b - a:+.4f}"
+    return [row["n_a"], shown[0], row["n_b"], shown[1], difference, _comparable(row)]
+
+
+def _comparable(row: Row) -> str:
+    return "" if row["same_protocol"] in (True, None) else "another: do not compare"
 
 
 def _print_scores(scores: Row, tolerance: float, most: int) -> None:

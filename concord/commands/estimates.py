@@ -6,6 +6,7 @@ frames a second) on the machine named in MACHINE, except those that say they are
 
 import json
 import re
+import resource
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from concord.media.ffmpeg import find_ffmpeg
+from concord.media.file import MAX_PIXELS
 from concord.media.probe import OPEN_OPTIONS
 from concord.models.base import Modality, ModelSpec
 from concord.models.catalogue import architecture_file
@@ -46,6 +48,8 @@ DECODERS = 4
 
 SAMPLE = 16
 PROBE_TIMEOUT_S = 5
+PROBE_MEMORY = 2 * 2**30
+"""Bytes of address space that looking into a clip may take."""
 LEAST_BYTES_PER_S = 500
 """A file with less claims a duration it does not have."""
 # Where no sampled clip can be read: a clip of generators, 8 s of 720p at 24 frames a second.
@@ -185,6 +189,12 @@ def _transformer_gflop(layers: int, width: int, tokens: int) -> float:
     return layers * (24 * width**2 * tokens + 4 * width * tokens**2) / 1e9
 
 
+def _limit_memory() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [PROBE_MEMORY, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+
+
 @cache
 def _probe(path: str) -> tuple[float, float] | None:
     """Duration in s and megapixels a second of a clip, which is fetched if it is an object."""
@@ -196,14 +206,16 @@ def _probe(path: str) -> tuple[float, float] | None:
 
 
 def _probe_file(path: Path) -> tuple[float, float] | None:
-    """Duration in s and megapixels a second, by ffmpeg in a process of its own."""
-    options = [word for key, value in OPEN_OPTIONS.items() for word in (f"-{key}", value)]
+    """Duration in s and megapixels a second, by ffmpeg in a process of its own, with limits."""
+    limited = {**OPEN_OPTIONS, "max_pixels": str(MAX_PIXELS)}
+    options = [word for key, value in limited.items() for word in (f"-{key}", value)]
     try:
         done = subprocess.run(
             [find_ffmpeg().path, "-hide_banner", *options, "-i", f"file:{path.absolute()}"],
             capture_output=True,
             timeout=PROBE_TIMEOUT_S,
             check=False,
+            preexec_fn=_limit_memory,
         )
     except (OSError, subprocess.TimeoutExpired, ValueError):
         return None

@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
-
 from concord.commands.estimates import Cost, Footage, footage
 from concord.commands.probing import Measured, Probe
-from concord.cost_table import WORKFLOW, WORKFLOW_STAGE
+from concord.cost_table import COST, WORKFLOW, WORKFLOW_STAGE
 from concord.errors import UserError
 from concord.files import write_text
 from concord.report.cost import Row, by_stage
+from concord.tables import read_table
 
 PROBED_FACTOR, CONSTANT_FACTOR = 1.5, 3.0
 """How far the truth may be from a number that rests on a probe, or on constants alone."""
@@ -181,11 +180,14 @@ class Spent:
 
 
 def spent(results: Path) -> Mapping[str, Spent]:
-    """By stage, what tables/cost.parquet holds; nothing if there is none."""
+    """By stage, what tables/cost.parquet holds; nothing if there is none.
+
+    Raises UserError if it is damaged or of another version.
+    """
     path = results / "tables" / "cost.parquet"
     if not path.exists():
         return {}
-    table = pq.read_table(path).to_pylist()
+    table = read_table(path, COST).to_pylist()
     jobs = [row for row in table if row["rule"] != WORKFLOW]
     return {
         stage: Spent(

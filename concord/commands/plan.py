@@ -77,10 +77,19 @@ def run(path: Path, probing: bool, seconds: float, heavy: bool, cores: int, gpus
         seen = probe(path, part, found, wanted, cores=cores, seconds=seconds, heavy=heavy)
     forecast = forecasts(_total(_scaled(part, cost, seen) for cost in expected), cores, gpus)
     say("")
-    _print_forecast(forecast, spent(config.results), cores, gpus)
-    for note in seen.notes:
+    then, trouble = _spent(config)
+    _print_forecast(forecast, then, cores, gpus)
+    for note in (*seen.notes, *trouble):
         say(f"note: {note}", "yellow")
     keep(config.results, forecast, cores, gpus)
+
+
+def _spent(config: Config) -> tuple[Mapping[str, Spent], list[str]]:
+    """What the last run cost, and what keeps that from being known."""
+    try:
+        return spent(config.results), []
+    except UserError as error:
+        return {}, [str(error)]
 
 
 def _wanted(config: Config, stages: Sequence[Cost]) -> list[tuple[ModelSpec, Modality]]:

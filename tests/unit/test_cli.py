@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from concord.cli import app
+from concord.commands import estimates
 from concord.commands.estimates import (
     CPU_GFLOP_PER_S,
     Footage,
@@ -17,11 +18,13 @@ from concord.commands.estimates import (
     footage,
     gflop,
 )
+from concord.commands.forecast import kept
 from concord.commands.init import collection_names
 from concord.commands.terminal import printable
 from concord.config_docs import ROOT
 from concord.load import load
-from concord.media.ffmpeg import find_ffmpeg
+from concord.media.ffmpeg import Ffmpeg, find_ffmpeg
+from concord.media.file import MAX_PIXELS
 from concord.models.catalogue import spec
 
 HOSTILE = [
@@ -268,6 +271,32 @@ def test_plan_opens_no_other_file_than_the_clip(folder: Path) -> None:
     playlist = folder / "clips/play.mp4"
     playlist.write_text("ffconcat version 1.0\nfile real.mp4\n" + "# as long as a clip\n" * 200)
     assert footage([str(playlist)]).sampled == 0
+
+
+def test_what_plan_opens_clips_with_has_limits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = folder / "ffmpeg"
+    tool.write_text(f'#!/bin/sh\nulimit -v > "{folder}/memory"\necho "$@" > "{folder}/words"\n')
+    tool.chmod(0o755)
+    monkeypatch.setattr(estimates, "find_ffmpeg", lambda: Ffmpeg(str(tool), "1", "system"))
+    assert footage([str(folder / "clips/other.mp4")]).sampled == 0
+    assert int((folder / "memory").read_text()) <= estimates.PROBE_MEMORY // 1024
+    assert f"-max_pixels {MAX_PIXELS} " in (folder / "words").read_text()
+
+
+def test_a_damaged_table_of_costs_keeps_no_forecast_from_being_made(folder: Path) -> None:
+    configure()
+    costs = Path("results/tables/cost.parquet")
+    costs.parent.mkdir(parents=True)
+    costs.write_bytes(b"PAR1 of other days")
+    planned = call("plan", "--no-probe")
+    assert planned.exit_code == 0
+    assert f"{costs}: damaged" in planned.stderr + planned.stdout
+    assert kept(Path("results"))
+    result = call("cost")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert f"{costs}: damaged" in result.stderr
 
 
 def test_summary_before_a_run(folder: Path) -> None:

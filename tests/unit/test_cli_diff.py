@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from report_results import make_results
 from typer.testing import CliRunner, Result
@@ -13,11 +14,13 @@ from typer.testing import CliRunner, Result
 from concord import runs
 from concord.cli import app
 from concord.config import Config
+from concord.feature_tables import ALL_FEATURES
 from concord.provenance import write_provenance
 from concord.report.aggregate import aggregate
 from concord.report_tables import SUMMARY
 from concord.tables import (
     CLIPS,
+    COMPANION_FILES,
     EMBEDDINGS,
     MEDIA,
     SCORES,
@@ -108,6 +111,55 @@ def test_inputs(made, other):
     assert f"1 clip with a file that changed (size or time): faithful/{CLIP}" in said
     assert f"1 clip with a prompt that changed: faithful/{CLIP}" in said
     assert "-> 'a green ball'" in said
+
+
+def test_labels_files_beside_the_clips_and_probes(made, other, tmp_path):
+    """What changes the numbers of features, and names no clip or prompt."""
+
+    def file(clip: str, path: str | None, key: str) -> dict[str, Any]:
+        row = {"clip_id": clip, "modality": "depth", "path": path, "key": key, "status": "ok"}
+        return row if path else row | {"status": "skipped", "reason": "no_depth_file"}
+
+    shutil.copytree(made.results, tmp_path / "a")
+    made = made.model_copy(update={"results": tmp_path / "a"})
+    same = file("sub/0004 a b.mp4", "/d/4.png", "same")
+    before = [file(CLIP, "/d/2.png", "old"), same, file("sub/0007 -dash.mp4", None, "none")]
+    after = [file(CLIP, "/d/2.png", "new"), same, file("sub/0007 -dash.mp4", "/d/7.png", "came")]
+    probe = {"scope": "*", "model": "mini", "modality": "video", "probe": "svm", "status": "ok"}
+    probe |= {
+        "protocol_id": "p",
+        "split": "grouped",
+        "metric": "accuracy",
+        "n": 8,
+        "limited": False,
+    }
+    for config, files, value in ((made, before, 0.5), (other, after, 0.75)):
+        place = config.results / "clips/faithful/companions/depth/0000.parquet"
+        write_table(place, COMPANION_FILES, files)
+        rows = [probe | {"value": value}, probe | {"value": value, "fold": 0}]
+        write_table(config.results / "tables/probes.parquet", ALL_FEATURES["probes"], rows)
+    clips = pq.read_table(other.results / "tables/clips.parquet")
+    labels = [
+        "new" if row["clip_id"] == CLIP and row["collection"] == "late" else row["label"]
+        for row in clips.to_pylist()
+    ]
+    index = clips.column_names.index("label")
+    clips = clips.set_column(index, clips.schema.field("label"), [labels])
+    pq.write_table(clips, other.results / "tables/clips.parquet")
+    found = differences(made, other)
+    (label,) = found["inputs"]["labels"]
+    assert (label["collection"], label["clip_id"], label["label_b"]) == ("late", CLIP, "new")
+    assert [(row["clip_id"], row["path_a"]) for row in found["inputs"]["beside"]] == [
+        (CLIP, "/d/2.png"),
+        ("sub/0007 -dash.mp4", None),
+    ]
+    (reached,) = found["probes"]
+    assert (reached["value_a"], reached["value_b"], reached["same_protocol"]) == (0.5, 0.75, True)
+    assert not found["nothing"]
+    said = diff(made, other).output
+    assert f"1 clip with a label or group that changed: late/{CLIP}" in said
+    assert f"2 clips with a file beside it that changed, came or went: faithful/{CLIP}" in said
+    assert "+0.2500" in said
 
 
 def test_scores_states_and_means(made, other):

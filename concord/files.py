@@ -55,14 +55,15 @@ def fault(error: OSError, path: Path) -> str:
 
 
 def check_in_sight(paths: Sequence[str]) -> None:
-    """Check that of several files, which all were there when the run was planned, one still is.
+    """Check that of files which all were there when the run was planned, one still is.
 
-    One may be deleted while a run is at work; where all are gone it is rather what holds them.
-    Raises MachineError if none is there.
+    One may be deleted while a run is at work; where all are gone, or the folder of the only one, it
+    is rather what holds them. Raises MachineError then.
     """
-    if len(paths) > 1 and not any(map(os.path.exists, paths)):
+    alone = len(paths) == 1 and Path(paths[0]).parent.is_dir()
+    if paths and not alone and not any(map(os.path.exists, paths)):
         raise MachineError(
-            f"{os.path.commonpath(paths)}: expected the {len(paths)} originals of this job, which "
+            f"{os.path.commonpath(paths)}: expected originals of this job ({len(paths)}), which "
             "were there when the run was planned, found none; mount or restore what holds them, "
             "and run the same command again: what is done is kept"
         )

@@ -12,6 +12,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from concord.errors import UserError
 from concord.files import atomic_path, told_faults
-from concord.tables import Table, read_if_sound, read_table, to_arrow, write_table
+from concord.tables import Table, read_if_sound, read_metadata, read_table, to_arrow, write_table
 
 Row = dict[str, Any]
 
@@ -84,6 +86,12 @@ class Resume:
         self.done.update((row["key"], row) for row in rows)
         self._added += len(rows)
 
+    def settle(self, *rows: Row) -> None:
+        """Record rows that take no work; those that are known need not be recorded again."""
+        known = [row for row in rows if row["key"] in self._doubtful]
+        self.done.update((row["key"], row) for row in known)
+        self.add(*(row for row in rows if row["key"] not in self._doubtful))
+
     def finish(self, keys: Iterable[str], **metadata: Any) -> None:
         """Write the table with the rows of `keys`, in that order, and drop all others.
 
@@ -106,12 +114,20 @@ class Resume:
 
     def forget(self, unwanted: Callable[[Row], bool]) -> int:
         """Drop known rows, and with them the output; returns how many were dropped."""
-        known = self.known()
+        known, note = self.known(), self._note()
         self.done = {key: row for key, row in known.items() if not unwanted(row)}
-        write_table(self.previous, self.table, self.done.values())
+        write_table(self.previous, self.table, self.done.values(), **note)
         self._file.truncate(0)
         self.output.unlink(missing_ok=True)
         return len(known) - len(self.done)
+
+    def _note(self) -> dict[str, Any]:
+        """What the output, or else the last finished table, says of its rows."""
+        for path in (self.output, self.previous):
+            with suppress(UserError):
+                note = read_metadata(path)
+                return {k: v for k, v in note.items() if k not in ("table", "version")}
+        return {}
 
     def _read_journal(self) -> list[Row]:
         self._file.seek(0)

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 from concord.media.ffmpeg import find_ffmpeg
-from concord.media.file import MAX_PIXELS
 from concord.media.probe import OPEN_OPTIONS
 from concord.models.base import Modality, ModelSpec
 from concord.models.catalogue import architecture_file
@@ -105,10 +104,13 @@ class Cost:
         return (self.beside_s + self.jobs * self.start_s) / 3600
 
 
-def footage(paths: Sequence[str]) -> Footage:
-    """Probe a few clips, spread evenly, and take the others to be like them."""
+def footage(paths: Sequence[str], max_pixels: int) -> Footage:
+    """Probe a few clips, spread evenly, and take the others to be like them.
+
+    A picture of more than `max_pixels` takes no work.
+    """
     step = max(1, len(paths) // SAMPLE)
-    probed = [found for path in paths[::step][:SAMPLE] if (found := _probe(path))]
+    probed = [found for path in paths[::step][:SAMPLE] if (found := _probe(path, max_pixels))]
     known = probed or [TYPICAL]
     seconds = len(paths) * sum(duration for duration, _ in known) / len(known)
     megapixels = len(paths) * sum(duration * rate for duration, rate in known) / len(known)
@@ -196,18 +198,18 @@ def _limit_memory() -> None:
 
 
 @cache
-def _probe(path: str) -> tuple[float, float] | None:
+def _probe(path: str, max_pixels: int) -> tuple[float, float] | None:
     """Duration in s and megapixels a second of a clip, which is fetched if it is an object."""
     try:
         with local_copy(path) as file:
-            return _probe_file(file)
+            return _probe_file(file, max_pixels)
     except UnusableError:
         return None
 
 
-def _probe_file(path: Path) -> tuple[float, float] | None:
+def _probe_file(path: Path, max_pixels: int) -> tuple[float, float] | None:
     """Duration in s and megapixels a second, by ffmpeg in a process of its own, with limits."""
-    limited = {**OPEN_OPTIONS, "max_pixels": str(MAX_PIXELS)}
+    limited = {**OPEN_OPTIONS, "max_pixels": str(max_pixels)}
     options = [word for key, value in limited.items() for word in (f"-{key}", value)]
     try:
         done = subprocess.run(

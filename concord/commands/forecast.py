@@ -94,9 +94,9 @@ def together(parts: Collection[Measured]) -> Measured | None:
     )
 
 
-def sampled(seen: Measured) -> Footage:
+def sampled(seen: Measured, max_pixels: int) -> Footage:
     """The clips that a stage was measured with."""
-    return footage(seen.paths) if seen.paths else Footage(seen.clips, 0, 0, 0)
+    return footage(seen.paths, max_pixels) if seen.paths else Footage(seen.clips, 0, 0, 0)
 
 
 def forecasts(costs: Sequence[Cost], cores: int, gpus: int) -> list[Forecast]:

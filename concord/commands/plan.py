@@ -63,7 +63,7 @@ def run(path: Path, probing: bool, seconds: float, heavy: bool, cores: int, gpus
     if found.problems:
         raise UserError(*(f"{path}: {problem}" for problem in found.problems))
     measured = {
-        name: footage(described.plan["path"].to_pylist())
+        name: footage(described.plan["path"].to_pylist(), config.media.max_pixels)
         for name, described in found.collections.items()
     }
     unmade = [name for name in config.collections if name not in found.collections]
@@ -114,7 +114,7 @@ def _scaled(config: Config, cost: Cost, seen: Probe) -> Cost:
 
 def _by_constants(config: Config, stage: str, seen: Measured) -> Cost:
     """What the constants say of the clips or texts that a stage was probed with."""
-    clips = sampled(seen)
+    clips = sampled(seen, config.media.max_pixels)
     if stage == "media":
         return media_cost(clips, 0)
     if stage == "synchrony":

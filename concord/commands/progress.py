@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from concord.commands.terminal import console
-from concord.errors import UserError, printable
+from concord.errors import DamagedError, MachineError, UserError, printable
 from concord.follow import Stage, stages
 from concord.layout import Layout
 from concord.load import load
@@ -33,6 +33,8 @@ def run(path: Path, watch: bool) -> None:
         try:
             # A new one each time: a run may plan more while it goes.
             return Group(_table(stages(Layout(config, specs))), _state(last_run(results)))
+        except (DamagedError, MachineError):
+            raise
         except UserError as error:
             raise UserError(f"nothing is planned yet ({error})") from error
 

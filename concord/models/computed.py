@@ -88,6 +88,8 @@ def computed_by(output: Path) -> list[Computing]:
     """What computed a table's rows; nothing if no model did, or if it is lost."""
     with suppress(FileNotFoundError, ValueError):
         note = json.loads(_note_of(output).read_text("utf-8"))
+        if isinstance(note, list):  # as earlier versions wrote it
+            return note
         if isinstance(note, dict) and note.get("crc32") == _checksum(note.get("computed")):
             return list(note["computed"])
     with suppress(UserError):  # the note is not there, or damaged

@@ -1,6 +1,7 @@
 """The embedding jobs: the clips or texts of one block of shards through one model."""
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -209,9 +210,10 @@ class _Job:
                 tasks.append(item)
             else:
                 settled.append(dict.fromkeys(EMBEDDINGS.names) | item)
-        if kept:
+        if kept and computed:
             self.computed = computed
-        resume.add(*settled)
+            keep(self.output, computed)
+        resume.settle(*settled)
         for other in regrouped(self.output) if tasks else []:
             tasks = self._adopt(resume, tasks, other)
         return tasks
@@ -261,7 +263,8 @@ class _Job:
             batches.conclude()
             writer.do(partial(resume.add, *held))
         if lost:
-            check_in_sight([str(t.source.path) for t in tasks if isinstance(t.source, MediaFile)])
+            files = (item.source for item in self.wanted if isinstance(item, Task))
+            check_in_sight([str(file.path) for file in files if isinstance(file, MediaFile)])
 
     def finish(self, resume: Resume) -> None:
         """Write the table: the rows in order, with the protocol and what computed them."""
@@ -305,7 +308,7 @@ class _Job:
 
 def _cause(task: Task, failure: Failure) -> Failure:
     """Why the task's input could not be read; its file may be gone, whatever the reader says."""
-    if isinstance(task.source, MediaFile) and not task.source.path.exists():
+    if isinstance(task.source, MediaFile) and not os.path.exists(task.source.path):  # noqa: PTH110
         return Failure("missing", str(task.source.path))
     return failure
 

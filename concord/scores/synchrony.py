@@ -105,7 +105,7 @@ def measure_shard(
     rows = [_planned(row, name) for row in read_table(media, MEDIA).to_pylist()]
     with Resume(output, SYNCHRONY) as resume:
         todo = [row for row in rows if row["key"] not in resume.done]
-        resume.add(*(row["settled"] for row in todo if row["settled"]))
+        resume.settle(*(row["settled"] for row in todo if row["settled"]))
         todo = [row for row in todo if not row["settled"]]
         if todo:
             with scratch_folder() as scratch:

@@ -267,10 +267,10 @@ def test_plan_opens_no_other_file_than_the_clip(folder: Path) -> None:
     clip = folder / "clips/real.mp4"
     make = [find_ffmpeg().path, "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x64:d=1"]
     subprocess.run([*make, str(clip)], check=True)
-    assert footage([str(clip)]).sampled == 1
+    assert footage([str(clip)], MAX_PIXELS).sampled == 1
     playlist = folder / "clips/play.mp4"
     playlist.write_text("ffconcat version 1.0\nfile real.mp4\n" + "# as long as a clip\n" * 200)
-    assert footage([str(playlist)]).sampled == 0
+    assert footage([str(playlist)], MAX_PIXELS).sampled == 0
 
 
 def test_what_plan_opens_clips_with_has_limits(
@@ -280,7 +280,7 @@ def test_what_plan_opens_clips_with_has_limits(
     tool.write_text(f'#!/bin/sh\nulimit -v > "{folder}/memory"\necho "$@" > "{folder}/words"\n')
     tool.chmod(0o755)
     monkeypatch.setattr(estimates, "find_ffmpeg", lambda: Ffmpeg(str(tool), "1", "system"))
-    assert footage([str(folder / "clips/other.mp4")]).sampled == 0
+    assert footage([str(folder / "clips/other.mp4")], MAX_PIXELS).sampled == 0
     assert int((folder / "memory").read_text()) <= estimates.PROBE_MEMORY // 1024
     assert f"-max_pixels {MAX_PIXELS} " in (folder / "words").read_text()
 

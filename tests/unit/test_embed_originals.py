@@ -105,8 +105,17 @@ def test_originals_that_all_went_away_are_no_fault_of_theirs(tmp_path: Path) -> 
     disk.mkdir()
     rows = [original(disk, name, name) for name in "123"]
     disk.rename(tmp_path / "away")
-    with pytest.raises(MachineError, match=re.escape(f"{disk}: expected the 3 originals")):
+    said = re.escape(f"{disk}: expected originals of this job (3)")
+    with pytest.raises(MachineError, match=said):
         run(tmp_path, rows)
+    (tmp_path / "away").rename(disk)
+    assert [row["embedding"] for row in run(tmp_path, rows[:2]).values()] == [[1, 0], [2, 0]]
+    disk.rename(tmp_path / "away")
+    with pytest.raises(MachineError, match=said):  # though one alone was still to be done
+        run(tmp_path, rows)
+    (tmp_path / "alone").mkdir()
+    with pytest.raises(MachineError, match="expected originals of this job"):
+        run(tmp_path / "alone", rows[2:])
     (tmp_path / "away").rename(disk)
     assert [row["embedding"] for row in run(tmp_path, rows).values()] == [[1, 0], [2, 0], [3, 0]]
 

@@ -1,5 +1,6 @@
 """Embedding a shard: every row, only what is new, and failures that stay where they are."""
 
+import json
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ from concord.models.base import ModelSpec
 from concord.models.catalogue import spec
 from concord.models.shard import embed_media, embed_texts
 from concord.models.sources import ProxyReader, prepare
+from concord.resume import forget
 from concord.tables import EMBEDDINGS, PLAN, read_metadata, read_table, write_table
 
 
@@ -192,6 +194,29 @@ def test_what_computed_the_rows_is_told(fake, tmp_path):
     assert told["packages"]["torch"] == torch.__version__.split("+")[0]
     run(clips(tmp_path, ["1", "2"]), output)
     assert read_metadata(output)["computed"] == [told]
+
+
+def test_one_clip_is_tried_again_alone(fake, tmp_path):
+    """As `concord retry` makes it, also where an earlier version noted what computed the rest."""
+    output, note = tmp_path / "out.parquet", tmp_path / ".out.parquet.computed"
+    media = clips(tmp_path, ["1", "2", "3"])
+    run(media, output)
+    told = read_metadata(output)["computed"]
+    note.write_text(json.dumps(told))
+    for harm in (lambda: None, note.unlink, note.unlink):
+        harm()
+        assert forget(output, EMBEDDINGS, lambda row: row["id"] == "2") == 1
+        run(media, output)
+        assert counts(output) == (1, 2)
+        assert read_metadata(output)["computed"] == told
+
+
+def test_what_the_media_stage_lost_is_no_work_of_this_one(fake, tmp_path):
+    row = media_row("a", video_status="failed", video_reason="crashed")
+    media = write_media(tmp_path, [row])
+    run(media, tmp_path / "out.parquet")
+    run(media, tmp_path / "out.parquet")
+    assert counts(tmp_path / "out.parquet") == (0, 1)
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"crc32": 1, "computed": []}', b"\xff"])

@@ -146,18 +146,20 @@ def _job(path: Path, folder: Path) -> Job:
     )
 
 
-def _end_ffmpeg(worker: Worker, number: signal.Signals, most: int) -> None:
-    """Signal so many of a worker's calls of ffmpeg, each a moment after it began to write."""
-    seen: set[int] = set()
-    while len(seen) < most:
-        process = worker._process
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children() if process else ():
-                if child.pid not in seen and any(PROXY in w for w in child.cmdline()):
-                    time.sleep(0.3)
-                    child.send_signal(number)
-                    seen.add(child.pid)
+def _end_ffmpeg(folder: Path, number: signal.Signals, ended: list[int], most: int) -> None:
+    """Signal so many calls of ffmpeg below a folder, each once it has written something."""
+    while len(ended) < most:
         time.sleep(0.005)
+        for proxy in folder.rglob(PROXY):
+            with suppress(OSError, psutil.NoSuchProcess):
+                if not proxy.stat().st_size:
+                    continue
+                below = psutil.Process().children(recursive=True)
+                calls = (p for p in below if Path(p.cwd()) == proxy.parent)
+                call = next((p for p in calls if p.pid not in ended), None)
+                if call:
+                    ended.append(call.pid)
+                    call.send_signal(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -167,9 +169,12 @@ def test_a_clip_whose_ffmpeg_is_ended_is_never_cut_short(
 ) -> None:
     """On SIGTERM ffmpeg completes what it has written so far, which looks like a whole proxy."""
     long = make(tmp_path / "long.mp4", "-f", "lavfi", "-i", "testsrc2=s=640x480:r=50:d=20", *H264)
+    ended: list[int] = []
     with Worker(1000) as ours:
-        threading.Thread(target=_end_ffmpeg, args=(ours, number, times), daemon=True).start()
+        arguments = (tmp_path, number, ended, times)
+        threading.Thread(target=_end_ffmpeg, args=arguments, daemon=True).start()
         row = ours.run(_job(long, tmp_path))
+    assert len(ended) == times
     if times == 1:
         assert (row["status"], row["frames"]) == ("ok", 400)
     else:
@@ -252,7 +257,8 @@ def test_originals_that_all_went_away_are_no_fault_of_theirs(tmp_path: Path) -> 
     wanted = run(tmp_path / "whole", clips)
     write_plan(tmp_path / "plan.parquet", clips)
     folder.rename(away)
-    with pytest.raises(MachineError, match=re.escape(f"{folder}: expected the 3 originals")):
+    said = re.escape(f"{folder}: expected originals of this job (3)")
+    with pytest.raises(MachineError, match=said):
         run_planned(tmp_path)
     assert not (tmp_path / "shard" / "media.parquet").exists()
     away.rename(folder)

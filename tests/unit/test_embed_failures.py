@@ -5,7 +5,7 @@ import torch
 from fake_family import Fake, FakeInPasses, clips, counts, install, run
 
 from concord.errors import UserError
-from concord.models import shard
+from concord.models import computed
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_a_broken_clip_that_is_new_does_not_end_the_job(fake, tmp_path):
 def test_clips_that_fit_another_device_prove_nothing_of_this_one(fake, tmp_path, monkeypatch):
     output = tmp_path / "out.parquet"
     run(clips(tmp_path, ["1", "2"]), output)
-    monkeypatch.setattr(shard, "describe", lambda device: "a small GPU")
+    monkeypatch.setattr(computed, "describe", lambda device: "a small GPU")
     fake.embedder = Fake(limit=0.5)
     media = clips(tmp_path, ["1", "2", "3"])
     for _ in ("first", "again"):

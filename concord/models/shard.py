@@ -35,14 +35,7 @@ from concord.progress import Progress
 from concord.protocol import protocol_id
 from concord.resume import Resume, Row, rows_beside
 from concord.scratch import scratch_folder
-from concord.tables import (
-    COMPANION_FILES,
-    EMBEDDINGS,
-    MEDIA,
-    TEXTS,
-    Table,
-    read_table,
-)
+from concord.tables import COMPANION_FILES, EMBEDDINGS, MEDIA, TEXTS, Table, read_table
 
 AHEAD_BYTES = 2**29
 """What decoders may have ready beside the batch that is computed; `memory_mb` of models has it."""

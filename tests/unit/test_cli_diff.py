@@ -231,6 +231,16 @@ def test_folders_that_hold_no_run_are_told(made, other, tmp_path):
     assert "has not ended; its tables may be older" in diff(made, other).output
 
 
+@pytest.mark.parametrize("name", ["clips", "scores"])
+def test_damaged_tables_are_told(made, other, name):
+    path = other.results / "tables" / f"{name}.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(100) + content[104:])  # the first column's pages
+    result = diff(made, other)
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert f"{path}: damaged" in result.output
+
+
 def test_tables_of_another_version_are_told(made, other):
     path = other.results / "tables" / "summary.parquet"
     old = Table("summary", 0, SUMMARY.columns)

@@ -150,8 +150,9 @@ def _end_ffmpeg(folder: Path, number: signal.Signals, ended: list[int], most: in
     """Signal so many calls of ffmpeg below a folder, each once it has written something."""
     while len(ended) < most:
         time.sleep(0.005)
-        for proxy in folder.rglob(PROXY):
-            with suppress(OSError, psutil.NoSuchProcess):
+        # Folders and processes come and go while they are looked at.
+        with suppress(OSError, psutil.NoSuchProcess):
+            for proxy in folder.rglob(PROXY):
                 if not proxy.stat().st_size:
                     continue
                 below = psutil.Process().children(recursive=True)

@@ -162,15 +162,18 @@ def _pick(
     file: MediaFile, indices: list[int], convert: Convert | None
 ) -> tuple[dict[int, np.ndarray], int]:
     """The frames of these indices, and how many were decoded until all were there."""
+    from av.video.reformatter import VideoReformatter
+
     missing, kept, decoded = set(indices), {}, 0
     size: tuple[int, int] | None = None
+    scaler = VideoReformatter()  # one for all frames: to set it up takes longer than to scale
     with _reasons(), _open(file, "video") as (container, stream):
         for index, frame in enumerate(_decoded(container, stream)):
             decoded = index + 1
             check_size(frame.width, frame.height, file.max_pixels)
             size = size or (frame.width, frame.height)
             if index in missing:
-                pixels = _upright(frame, *size)
+                pixels = _upright(scaler, frame, *size)
                 kept[index] = convert(pixels) if convert else pixels
                 missing.remove(index)
                 if not missing:
@@ -178,9 +181,9 @@ def _pick(
     return kept, decoded
 
 
-def _upright(frame: Any, width: int, height: int) -> np.ndarray:
+def _upright(scaler: Any, frame: Any, width: int, height: int) -> np.ndarray:
     """A frame as RGB, uint8 [H, W, 3], turned as the file says it is to be shown."""
-    pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+    pixels = scaler.reformat(frame, width, height, "rgb24").to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 

@@ -79,12 +79,16 @@ def peak_times(motion: Motion) -> Floats:
 
 def _grey_frames(container: Any) -> Iterator[npt.NDArray[np.uint8]]:
     """Grey frames [H, W], at most 80 pixels on the short side."""
+    from av.video.reformatter import VideoReformatter
+
     stream = container.streams.video[0]
     stream.codec_context.thread_count = 1
     scale = min(1.0, SHORT_SIDE_PX / min(stream.width, stream.height))
     size = {"width": round(stream.width * scale), "height": round(stream.height * scale)}
+    scaler = VideoReformatter()  # one for all frames: to set it up takes longer than to scale
     for frame in container.decode(stream):
-        yield frame.to_ndarray(**size, format="gray", interpolation="AREA")
+        grey = scaler.reformat(frame, **size, format="gray", interpolation="AREA")
+        yield np.asarray(grey.to_ndarray(), np.uint8)
 
 
 def _farneback(

@@ -1,24 +1,21 @@
 """Real broken files get the statuses that were derived from the facts beforehand."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
+from expected_broken import expected_broken
 from media_clips import run
 
 from concord.media.ffmpeg import find_ffmpeg
 
-EXPECTED = Path(__file__).parents[1] / "expected_broken.tsv"
 READABLE_SINCE_7 = "mp4parse_xheaac_nostream.mp4"
 STATES = ("status", "reason", "video_status", "video_reason", "audio_status", "audio_reason")
 
 
 def expected() -> dict[str, tuple[str, ...]]:
     """The states of each file that is a clip, by name."""
-    lines = [x for x in EXPECTED.read_text().splitlines() if not x.startswith("#")]
-    table = csv.DictReader(lines, delimiter="\t")
-    rows = {row["file"]: tuple(row[state] for state in STATES) for row in table}
+    rows = {n: tuple(row[state] for state in STATES) for n, row in expected_broken().items()}
     assert len(rows) == 67
     return {name: states for name, states in rows.items() if "not_media" not in states}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from concord.blocks import Block, blocks
-from concord.clips import companions, shards, text_shards
 from concord.clips.ledger import shard_bytes
+from concord.clips.plan import companions, shards, text_shards
 from concord.config import Config
 from concord.media.paths import unusual_by_shard
 from concord.media.store import is_in

@@ -38,9 +38,9 @@ def check(config: Config) -> list[str]:
 
     The demo's clips are left out until the workflow has made them.
     """
-    from concord import clips
+    from concord.clips.plan import problems
 
-    return clips.problems(without_unmade(config))
+    return problems(without_unmade(config))
 
 
 def without_unmade(config: Config) -> Config:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from concord.blocks import PATTERN, Block, blocks
-from concord.clips import shards, text_shards
+from concord.clips.plan import shards, text_shards
 from concord.config import Config
 from concord.media.paths import Written
 from concord.models.base import COMPANIONS

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from concord import clips, cluster, orphans, run
+from concord import cluster, orphans, run
+from concord.clips import plan as planning
 from concord.blocks import PATTERN
 from concord.errors import UserError, printable
 from concord.layout import Layout
@@ -56,7 +57,7 @@ def plan(collections):
     """Scan and check these collections, once a run, and write their plan files."""
     todo = {name: CONFIG.collections[name] for name in collections if name not in PLANNED}
     if todo and workflow.is_main_process:
-        or_stop(clips.plan, CONFIG.model_copy(update={"collections": todo}))
+        or_stop(planning.plan, CONFIG.model_copy(update={"collections": todo}))
         PLANNED.update(todo)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 
-from concord.clips import shards
+from concord.clips.plan import shards
 from concord.commands.logs import log_of
 from concord.commands.terminal import print_table, say
 from concord.config import Config

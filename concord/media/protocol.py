@@ -1,9 +1,11 @@
 """What decides the proxies, the waves and the measurements."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from concord.config import Config
 from concord.protocol import digest, protocol_id
+
+if TYPE_CHECKING:
+    from concord.config import Config
 
 VERSION = 1
 """Raised whenever the code below concord/media/ changes its results; a test watches over it."""
@@ -11,7 +13,7 @@ VERSION = 1
 GATE_KEYS = ("filter", "require", "silence_db")
 
 
-def media_protocol(config: Config, collection: str) -> dict[str, Any]:
+def media_protocol(config: "Config", collection: str) -> dict[str, Any]:
     """Protocol of a collection's media as builtins; the gate is part of it only if it filters."""
     media = config.media
     protocol: dict[str, Any] = {

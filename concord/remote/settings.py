@@ -2,14 +2,16 @@
 
 import json
 import os
+from typing import TYPE_CHECKING
 
-from concord.config_data import Remote
+if TYPE_CHECKING:
+    from concord.config_data import Remote
 
 ENVIRONMENT = "CONCORD_REMOTE"
 """The section `remote`, for this process and for workers, decoders and jobs that it starts."""
 
 
-def use(remote: Remote) -> None:
+def use(remote: "Remote") -> None:
     """Let this process, and those it starts, reach storages as the section says.
 
     Like credentials, the settings travel in the environment, through all kinds of processes.
@@ -20,4 +22,8 @@ def use(remote: Remote) -> None:
 def ahead() -> int:
     """Objects that a job fetches ahead of those it works on."""
     settings = os.environ.get(ENVIRONMENT)
-    return int(json.loads(settings)["ahead"]) if settings else Remote().ahead
+    if settings:
+        return int(json.loads(settings)["ahead"])
+    from concord.config_data import Remote
+
+    return Remote().ahead

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from concord.clips import shards
+from concord.clips.plan import shards
 from concord.config import Config
 from concord.tables import CLIPS, PLAN, TEXTS, read_table, to_arrow
 

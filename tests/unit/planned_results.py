@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from concord.clips import companions, plan, shards, text_shards
 from concord.clips.files import is_image
+from concord.clips.plan import companions, plan, shards, text_shards
 from concord.config import Config
 from concord.layout import Layout
 from concord.models.base import Modality

@@ -7,8 +7,8 @@ import pytest
 from embedding_inputs import media_row, read_name, write_texts
 from fake_family import SPEC, clips, counts, install, means, run
 
-from concord import clips as planning
 from concord.blocks import Block, blocks, shards_a_block
+from concord.clips import plan as planning
 from concord.layout import Layout
 from concord.load import load
 from concord.media.proxies import Limits, Proxies

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from concord import clips
 from concord.cli import app
+from concord.clips import plan as planning
 from concord.cluster import run_name
 from concord.commands.failures import failures
 from concord.commands.logs import log_of
@@ -77,7 +77,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     }
     Path("config.yaml").write_text(yaml.safe_dump(content))
     config = load(Path("config.yaml"))
-    clips.plan(config)
+    planning.plan(config)
     return config
 
 

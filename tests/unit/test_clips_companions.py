@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from concord.clips import companions, plan, problems, shards
+from concord.clips.plan import companions, plan, problems, shards
 from concord.config import Config
 from concord.tables import CLIPS, COMPANION_FILES, LABELS, read_table, to_arrow
 

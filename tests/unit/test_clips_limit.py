@@ -14,7 +14,7 @@ from planned_clips import (
     write_prompts,
 )
 
-from concord.clips import plan, problems
+from concord.clips.plan import plan, problems
 from concord.config import Config
 from concord.errors import UserError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from planned_clips import changed_plans, clips, configure, fill, members, stamps, write_prompts
 
-from concord.clips import plan, problems, shards, text_shards
+from concord.clips.plan import plan, problems, shards, text_shards
 from concord.config import Config
 from concord.errors import UserError
 from concord.protocol import digest
@@ -259,7 +259,7 @@ def test_every_reason_is_declared() -> None:
 
 
 def test_planning_imports_nothing_heavy() -> None:
-    code = "import sys, concord.clips; print(*sys.modules)"
+    code = "import sys, concord.clips.plan; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

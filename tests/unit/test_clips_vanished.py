@@ -12,7 +12,8 @@ from planned_clips import configure, fill, members, stamps
 from storage import Bucket
 
 from concord import tables
-from concord.clips import plan, problems, scan
+from concord.clips import scan
+from concord.clips.plan import plan, problems
 from concord.config import Config
 from concord.errors import MachineError, UserError
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from planned_clips import fill
 
-from concord.clips import plan
+from concord.clips.plan import plan
 from concord.config import Config
 from concord.config_docs import ROOT
 from concord.cost_table import COST

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from concord import reporter
 from concord.cli import app
-from concord.clips import plan
+from concord.clips.plan import plan
 from concord.config import Config
 from concord.follow import Stage, stages
 from concord.layout import Layout
@@ -154,3 +154,17 @@ def test_before_a_plan_the_command_says_so(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["progress", "--config", str(path)])
     assert result.exit_code == 1
     assert "nothing is planned yet" in result.stderr
+
+
+@pytest.mark.parametrize("pattern", ["clips/c/clips.parquet", "prompts/*/plan/0000.parquet"])
+def test_a_damaged_plan_is_named(layout: Layout, tmp_path: Path, pattern: str) -> None:
+    """And is not taken for a plan that is still to be made."""
+    path = tmp_path / "config.yaml"
+    path.write_text(layout.config.model_dump_json(exclude_none=True))
+    (table,) = layout.results.glob(pattern)
+    table.write_bytes(table.read_bytes()[:50])
+    result = CliRunner().invoke(app, ["progress", "--config", str(path)])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), "a message, and no traceback"
+    assert str(table) in result.stderr.replace("\n", "")
+    assert "nothing is planned yet" not in result.stderr

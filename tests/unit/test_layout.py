@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from concord import clips
+from concord.clips import plan
 from concord.layout import Layout
 from concord.load import load
 from concord.models.catalogue import spec
@@ -34,7 +34,7 @@ def layout(folder: Path, **sections: Any) -> Layout:
             **sections,
         }
     )
-    clips.plan(given)
+    plan.plan(given)
     specs = {name: spec(given, name) for name in given.models}
     specs["sharp"] = replace(specs["sharp"], modalities=(*specs["sharp"].modalities, "image"))
     return Layout(given, specs)

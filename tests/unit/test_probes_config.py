@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from concord.clips import plan
+from concord.clips.plan import plan
 from concord.config import Config
 from concord.errors import UserError
 from concord.layout import Layout

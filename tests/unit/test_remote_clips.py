@@ -105,7 +105,7 @@ def test_a_local_manifest_names_objects_only_where_the_user_says_so(
 @pytest.fixture
 def planned(bucket: Bucket, tmp_path: Path) -> tuple[Config, Path]:
     """Four sounds on the server, planned as one shard."""
-    from concord import clips
+    from concord.clips import plan as planning
 
     for i in range(4):
         bucket.put(f"own/{i}.wav", make_sound(tmp_path / "sound.wav", 300 + 100 * i))
@@ -116,7 +116,7 @@ def planned(bucket: Bucket, tmp_path: Path) -> tuple[Config, Path]:
             "remote": {"endpoint_url": bucket.endpoint_url, "ahead": 1, "retries": 2},
         }
     )
-    clips.plan(config)
+    planning.plan(config)
     return config, tmp_path / "results" / "clips" / "own" / "plan" / "0000.parquet"
 
 
@@ -145,9 +145,9 @@ def test_what_happens_to_objects_after_the_plan_is_a_row(
     }
     assert not list(scratch.iterdir())
 
-    from concord import clips
+    from concord.clips import plan as planning
 
-    clips.plan(config)
+    planning.plan(config)
     assert media(config, plan) == dict.fromkeys(("0.wav", "2.wav", "3.wav"), ("ok", None))
 
 

@@ -195,7 +195,7 @@ def test_any_plugin_that_lists_will_do(
 
 def test_nothing_of_storages_is_loaded_without_an_address() -> None:
     code = (
-        "import sys, concord.clips, concord.load, concord.run, concord.media.shard, "
+        "import sys, concord.clips.plan, concord.load, concord.run, concord.media.shard, "
         "concord.models.shard; print(*{m.split('.')[0] for m in sys.modules})"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

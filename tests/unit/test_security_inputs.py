@@ -14,7 +14,7 @@ from media_clips import clip, protocol
 from planned_clips import clips, configure
 from test_media_safety import NAMES
 
-from concord.clips import plan
+from concord.clips.plan import plan
 from concord.clips.prompts import read_prompts
 from concord.clips.records import read_records
 from concord.commands.init import collection_names

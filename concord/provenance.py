@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ PACKAGES = (
 
 def software() -> dict[str, Any]:
     """Versions of Concord, Python, packages and ffmpeg; the commit ends in + where files differ."""
-    installed = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in distributions()}
     ffmpeg = find_ffmpeg()
     return {
         "concord": __version__,
@@ -43,8 +42,16 @@ def software() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "ffmpeg": {"version": ffmpeg.version, "path": str(ffmpeg.path), "source": ffmpeg.source},
-        "packages": {name: installed.get(name) for name in PACKAGES},
+        "packages": {name: _installed(name) for name in PACKAGES},
     }
+
+
+def _installed(package: str) -> str | None:
+    """A package's version; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def provenance(config: Config) -> dict[str, Any]:

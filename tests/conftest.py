@@ -25,16 +25,6 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's three collections and its prompts, made once."""
-    from concord.mini.demo import make_demo
-
-    folder = tmp_path_factory.mktemp("demo")
-    make_demo(folder, workers=2)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
     """The address of an S3 server on this machine."""
     from storage import s3_server

@@ -15,14 +15,16 @@ from concord.models import transformers as family  # noqa: E402
 from concord.models.catalogue import entries, spec  # noqa: E402
 from concord.tables import TEXTS, read_table  # noqa: E402
 from tests.workflow.conftest import Workflow, workflow  # noqa: E402
+from tests.workflow.test_transformers import PAIRS, check, configure  # noqa: E402
 
 __all__ = ["workflow"]
 
-PAIRS = {
-    "video_text": {"video", "text"},
-    "audio_text": {"audio", "text"},
-    "av_consistency": {"video", "audio"},
-}
+
+def test_a_picture_alone_is_read_from_originals(workflow: Workflow) -> None:
+    """By the one architecture that no named entry has."""
+    model = configure(workflow, "pe_video")
+    workflow.run("results/embeddings/pe_video/video/own/0000-0009.parquet")
+    check(workflow, model, "video", 3)
 
 
 def test_every_named_model_scores(workflow: Workflow) -> None:

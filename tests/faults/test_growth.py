@@ -4,12 +4,30 @@ import pytest
 
 from tests.workflow.compare import content, fresh
 from tests.workflow.conftest import Workflow
-from tests.workflow.test_rerun import Folder, marks, processed_since
+from tests.workflow.test_rerun import SCORES, Folder, marks, processed_since
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
 ROUNDS = 5
 STEPS = 4
+RUNS = 20
+
+
+def test_every_change_costs_itself(workflow: Workflow) -> None:
+    """One change a run: at most one job a stage, and no clip but the changed one."""
+    workflow.config["clips"] = {"shard_size": 2}
+    workflow.write_prompts(range(40))
+    workflow.run()
+    folder = Folder(workflow.folder / "clips", seed=5)
+    for number in range(RUNS):
+        step = folder.random.choice([folder.add, folder.change, folder.rename, folder.remove])
+        done_before = marks(workflow)
+        changed = step()
+        jobs = workflow.started(*([] if number % 10 == 9 else [SCORES]))
+        assert jobs.get("transcode_shard", 0) <= 1, (step.__name__, jobs)
+        assert jobs.get("measure_synchrony", 0) == jobs.get("transcode_shard", 0)
+        assert processed_since(workflow, done_before) == {"media": changed, "synchrony": changed}
+    assert content(workflow) == fresh(workflow)
 
 
 def test_growth_and_removal(workflow: Workflow) -> None:

@@ -21,9 +21,12 @@ from concord.mini.render import render_frames, render_sound
 from concord.mini.world import DURATION_S, Scene
 
 
-@pytest.fixture
-def demo(demo_folder: Path) -> Path:
-    return demo_folder
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's three collections and its prompts."""
+    folder = tmp_path_factory.mktemp("demo")
+    make_demo(folder, workers=2)
+    return folder
 
 
 def clip(demo: Path, collection: str, index: int) -> Path:

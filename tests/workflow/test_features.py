@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Workflow, make_clip
-from imagebind_checkpoint import write_tiny
 
 from concord.feature_tables import PREDICTIONS, PROBES
 from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
@@ -29,7 +28,7 @@ def features(tmp_path: Path) -> Workflow:
         tmp_path,
         {
             "collections": {"own": {"path": "clips", "label": "parent"}},
-            "models": {"mini": {"workers": 2}},
+            "models": {"mini": {"workers": 1}},
             "tasks": ["features"],
             "probes": {"classifiers": ["logistic"], "folds": 2},
             "report": {"projections": []},
@@ -39,6 +38,13 @@ def features(tmp_path: Path) -> Workflow:
 
 @pytest.mark.slow
 def test_features_are_checked_and_probed(features: Workflow) -> None:
+    new_labels_reach_exports_and_page(features)
+    every_clip_is_probed(features)
+    again_where_it_must(features)
+    stops_at_a_broken_table(features)
+
+
+def every_clip_is_probed(features: Workflow) -> None:
     features.run()
     probes = [row for row in features.table("probes").to_pylist() if row["fold"] is None]
     assert {(r["modality"], r["n"], r["n_expected"], r["n_failed"]) for r in probes} == {
@@ -63,8 +69,6 @@ def test_features_are_checked_and_probed(features: Workflow) -> None:
     assert checks == {("video", "own", 8), ("audio", "own", 8)}
     pairs = features.table("feature_distributions").to_pylist()
     assert {(r["label"], r["other"]) for r in pairs if r["other"]} == {("fake", "real")}
-    again_where_it_must(features)
-    stops_at_a_broken_table(features)
 
 
 def again_where_it_must(features: Workflow) -> None:
@@ -77,13 +81,9 @@ def again_where_it_must(features: Workflow) -> None:
     assert jobs() == set()
     again = {"probe_features"} | ROOMS_AFTER_PROBES
     assert jobs(probes=config["probes"] | {"folds": 3}) == again
-    assert jobs(probes=config["probes"] | {"standardise": False}) == again
-    assert jobs(probes=config["probes"] | {"labels": "collection"}) == again
     assert jobs(quality={"zero": 0.5}) == {"check_embeddings"} | ROOMS_AFTER_PROBES
-    assert jobs(statistics={"seed": 1}) == again
     assert jobs(statistics={"bootstrap": 100}) == again
     features.config = config
-    new_labels_reach_exports_and_page(features)
 
 
 def new_labels_reach_exports_and_page(features: Workflow) -> None:
@@ -104,7 +104,6 @@ def new_labels_reach_exports_and_page(features: Workflow) -> None:
     exported = features.folder / "results/exports/mini/features/own/features.parquet"
     assert set(pq.read_table(exported)["label"].to_pylist()) == {"real", "fake"}
     features.config = config
-    features.run()
 
 
 def stops_at_a_broken_table(features: Workflow) -> None:
@@ -149,44 +148,38 @@ def stops_at_a_broken_table(features: Workflow) -> None:
 def test_sounds_of_ten_kinds_are_probed(tmp_path: Path, shared: Path) -> None:
     """ESC-10, eight clips of each label: sound alone, takes of a recording kept together.
 
-    mini was not trained on sounds like these, and the other network has random weights. The
-    labels are found all the same far more often than by chance; a random network hears loudness
-    and pitch too.
+    mini was not trained on sounds like these, and yet finds the labels far more often than chance.
     """
     with (shared / "annotations" / "esc10_labels.tsv").open(newline="") as file:
         listed = list(csv.DictReader(file, delimiter="\t"))
     clips = [row for label in sorted({r["label"] for r in listed}) for row in eight(listed, label)]
     lines = [f"{shared / 'media' / r['path']},{r['label']},{r['freesound_id']}" for r in clips]
     (tmp_path / "esc10.csv").write_text("\n".join(["path,label,group", *lines]) + "\n")
-    write_tiny(tmp_path / "tiny" / "random.pth", dim=1024)
-    random = {"entry": "imagebind", "checkpoint": "tiny/random.pth", "memory_mb": 1000}
     collection = {"path": "esc10.csv", "label": "label", "group": "group"}
     run = Workflow(
         tmp_path,
         {
             "collections": {"esc10": collection},
-            "models": {"mini": {"workers": 2}, "random": {**random, "device": "cpu", "workers": 2}},
+            "models": {"mini": {"workers": 2}},
             "tasks": ["features"],
             "probes": {"classifiers": ["logistic"], "folds": 2, "split": "grouped"},
         },
     )
-    folders = [f"results/probes/{model}/audio/esc10" for model in ("mini", "random")]
-    run.run(*(f"{folder}/probes.parquet" for folder in folders))
+    folder = "results/probes/mini/audio/esc10"
+    run.run(f"{folder}/probes.parquet")
     group = {row["path"].rpartition("/")[2]: row["freesound_id"] for row in clips}
-    for folder in folders:
-        rows = read_table(tmp_path / folder / "probes.parquet", PROBES).to_pylist()
-        (sound,) = [r for r in rows if r["fold"] is None and r["metric"] == "accuracy"]
-        assert (sound["n"], sound["n_labels"]) == (80, 10)
-        assert sound["n_groups"] == len(set(group.values()))
-        assert sound["chance"] == 0.1
-        assert sound["value"] > 0.25, folder
-        assert sound["shuffled"] < 0.25, folder
-        predictions = read_table(tmp_path / folder / "predictions.parquet", PREDICTIONS)
-        sides = {
-            (group[row["clip_id"].rpartition("/")[2]], row["fold"])
-            for row in predictions.to_pylist()
-        }
-        assert len(sides) == len(set(group.values())), "a recording is in one fold alone"
+    rows = read_table(tmp_path / folder / "probes.parquet", PROBES).to_pylist()
+    (sound,) = [r for r in rows if r["fold"] is None and r["metric"] == "accuracy"]
+    assert (sound["n"], sound["n_labels"]) == (80, 10)
+    assert sound["n_groups"] == len(set(group.values()))
+    assert sound["chance"] == 0.1
+    assert sound["value"] > 0.25
+    assert sound["shuffled"] < 0.25
+    predictions = read_table(tmp_path / folder / "predictions.parquet", PREDICTIONS)
+    sides = {
+        (group[row["clip_id"].rpartition("/")[2]], row["fold"]) for row in predictions.to_pylist()
+    }
+    assert len(sides) == len(set(group.values())), "a recording is in one fold alone"
 
 
 def eight(listed: list[dict[str, str]], label: str) -> list[dict[str, str]]:

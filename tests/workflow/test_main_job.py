@@ -79,7 +79,16 @@ def assert_costs(workflow: Workflow, printed: str) -> None:
     assert re.findall(r"(\d+) of (?!\1\b)\d+", told) == [], "all jobs and clips are done"
 
 
-def test_hostile_names_reach_the_page(workflow: Workflow, clip: Callable[..., Path]) -> None:
+def test_hostile_names_in_an_odd_place_and_locale_reach_the_page(
+    workflow: Workflow, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = workflow.folder / "odd d'ir é"
+    odd.mkdir()
+    (odd / "venv").symlink_to(sys.prefix)
+    for name in ("clips", "prompts.json"):
+        (workflow.folder / name).rename(odd / name)
+    workflow.folder, workflow.python = odd, str(odd / "venv" / "bin" / "python")
+    monkeypatch.setenv("LC_ALL", "C")
     names = ["a b.mp4", "'q\"uote.mp4", "-n.mp4", "%03d.mp4", "*?[ab].mp4", "a|b;$HOME`id`.mp4"]
     names += [
         "back\\slash.mp4",
@@ -120,14 +129,11 @@ def test_a_users_mistakes_are_told_at_once_without_a_traceback(workflow: Workflo
 
 
 def test_a_trial_run_of_two_collections_is_marked(workflow: Workflow) -> None:
-    workflow.config["limit"] = 1
     workflow.config["collections"]["other"] = "clips"
-    workflow.run()
-    assert workflow.table("media").num_rows == 2, "one clip of each"
     workflow.config["limit"] = 2
     workflow.run()
     assert workflow.table("summary")["limited"].unique().to_pylist() == [True]
-    assert workflow.table("media").num_rows == 4
+    assert workflow.table("media").num_rows == 4, "two clips of each"
     page = (workflow.folder / "results" / "report" / "index.html").read_text().lower()
     assert "trial" in page or "limited" in page
 
@@ -136,18 +142,20 @@ def test_two_runs_at_once_are_refused(workflow: Workflow) -> None:
     from filelock import FileLock
 
     (workflow.folder / "results").mkdir()
+    media = "results/media/own/0000/media.parquet"
     with FileLock(workflow.folder / "results" / ".lock"):
-        printed = workflow.run(ok=False)
+        printed = workflow.run(media, ok=False)
     assert "another run is writing to this folder" in printed
-    workflow.run()
+    assert "Traceback" not in workflow.run(media), "another target than all ends well"
 
 
 def test_the_snakemake_of_a_job_that_a_killed_run_submitted_removes_nothing(
     workflow: Workflow,
 ) -> None:
     """As a cluster starts it, late; it would remove the job's outputs before its script began."""
-    workflow.run()
-    scores = workflow.folder / "results/scores/synchrony/signal/own.parquet"
+    target = "results/scores/synchrony/signal/own.parquet"
+    workflow.run(target)
+    scores = workflow.folder / target
     before = scores.read_bytes()
     job = ("--mode", "remote", "--target-jobs", "score_synchrony:collection=own", "--force")
     alone = ("--allowed-rules", "score_synchrony", "--nolock", "--cores", "1")
@@ -159,23 +167,6 @@ def test_the_snakemake_of_a_job_that_a_killed_run_submitted_removes_nothing(
     workflow.run(*job, *alone)
     assert scores.exists()
     assert not [p for p in (workflow.folder / "results/.jobs").iterdir() if p.name != "run"]
-
-
-def test_an_odd_place_and_locale(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = workflow.folder / "odd d'ir é"
-    odd.mkdir()
-    (odd / "venv").symlink_to(sys.prefix)
-    for name in ("clips", "prompts.json"):
-        (workflow.folder / name).rename(odd / name)
-    workflow.folder, workflow.python = odd, str(odd / "venv" / "bin" / "python")
-    monkeypatch.setenv("LC_ALL", "C")
-    workflow.run()
-    assert workflow.table("media")["status"].to_pylist() == ["ok"] * 3
-
-
-def test_another_target_than_all_ends_well(workflow: Workflow) -> None:
-    printed = workflow.run("results/media/own/0000/media.parquet")
-    assert "Traceback" not in printed
 
 
 def test_lint_is_clean(workflow: Workflow) -> None:

@@ -1,12 +1,12 @@
 """Blocks of shards, run as a user runs them: grown and cut anew."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pyarrow.parquet as pq
-from conftest import Workflow
+import pytest
 
 from concord.tables import read_metadata
+from tests.workflow.conftest import Workflow, make_clip
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
 TARGET = "results/scores/av_consistency/mini/own.parquet"
 
@@ -18,13 +18,13 @@ def tables(workflow: Workflow) -> dict[str, tuple[int, int]]:
     return {name: (note["processed"], note["reused"]) for name, note in notes.items()}
 
 
-def test_blocks_grow_and_are_cut_anew(workflow: Workflow, clip: Callable[..., Path]) -> None:
-    workflow.config |= {"tasks": ["av_consistency"], "models": ["mini"]}
+def test_blocks_grow_and_are_cut_anew(workflow: Workflow) -> None:
+    workflow.config |= {"tasks": ["av_consistency"], "models": {"mini": {"workers": 1}}}
     workflow.config["clips"] = {"shard_size": 2, "block_size": 4}
     workflow.run(TARGET)
     assert tables(workflow) == {"0000-0001": (3, 0)}
     for i in (4, 5):
-        clip(workflow.folder / "clips" / f"sample_{i:04d}.mp4", hue=40 * i)
+        make_clip(workflow.folder / "clips" / f"sample_{i:04d}.mp4", hue=40 * i)
     workflow.run(TARGET)
     assert tables(workflow) == {"0000-0001": (1, 3), "0002-0003": (1, 0)}
     scores = pq.read_table(workflow.folder / TARGET)

@@ -39,7 +39,7 @@ test-slurm: env
 	$(BIN)/python -m pytest tests/slurm $(wildcard tests/faults/test_cluster*.py)
 
 # Kills, full disks, damaged files, a wrong clock, growth over many runs and the like, on this
-# machine: about a quarter of an hour.
+# machine: 20 to 40 minutes.
 # What needs to mount a disk is skipped where this user may not.
 test-faults: env
 	$(BIN)/python -m pytest $(filter-out tests/faults/test_cluster%,$(wildcard tests/faults/test_*.py))

@@ -213,3 +213,11 @@ def all_behind(works):
 
 def fails():
     raise OSError("disk full")
+
+
+def test_processes_load_what_their_work_needs_alone() -> None:
+    """They start for every job, several at a time; the configuration stays with the job."""
+    modules = "concord.parallel, concord.models.sources, concord.media.worker"
+    code = f"import sys, {modules}, concord.scores.synchrony; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"concord.config", "pydantic", "pandas", "torch", "scipy"} & set(loaded)

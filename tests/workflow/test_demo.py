@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, Workflow
+
+from tests.workflow.conftest import ROOT, Workflow
 
 CHANCE = 1 / 48
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from conftest import Workflow
+from tests.workflow.conftest import Workflow
 
 CONDA = """#!/bin/sh
 case "$*" in

@@ -7,9 +7,10 @@ the broken files, and below, from what the set's makers say of it, for the other
 from pathlib import Path
 
 import pytest
-from conftest import Workflow
 from eval_set import lay_out
 from expected_broken import expected_broken
+
+from tests.workflow.conftest import Workflow
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Workflow, make_clip
 
 from concord.feature_tables import PREDICTIONS, PROBES
 from concord.tables import EMBEDDINGS, read_metadata, read_table, write_table
+from tests.workflow.conftest import Workflow, make_clip
 
 ROOMS_AFTER_PROBES = {"aggregate_tables", "render_report"}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Workflow
+
+from tests.workflow.conftest import ROOT, Workflow
 
 ALL_TASKS = ["video_text", "audio_text", "av_consistency", "retrieval", "synchrony"]
 

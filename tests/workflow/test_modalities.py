@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Workflow, make_clip
 from imagebind_checkpoint import write_tiny
 from PIL import Image
 
 from concord.tables import EMBEDDINGS, read_metadata, read_table
+from tests.workflow.conftest import Workflow, make_clip
 
 TASKS = ["video_text", "image_text", "depth_video", "audio_image", "retrieval", "features"]
 

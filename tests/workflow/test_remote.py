@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from compare import content
-from conftest import Workflow
+
+from tests.workflow.conftest import Workflow
 
 
 @pytest.fixture

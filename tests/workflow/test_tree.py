@@ -2,7 +2,8 @@
 
 import av
 import pytest
-from conftest import Workflow, make_clip
+
+from tests.workflow.conftest import Workflow, make_clip
 
 
 def tree(workflow: Workflow) -> set[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from concord import cluster, orphans, run
-from concord.clips import plan as planning
 from concord.blocks import PATTERN
+from concord.clips import plan as planning
 from concord.errors import UserError, printable
 from concord.layout import Layout
 from concord.load import load, read_yaml

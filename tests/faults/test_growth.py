@@ -4,7 +4,7 @@ import pytest
 
 from tests.workflow.compare import content, fresh
 from tests.workflow.conftest import Workflow
-from tests.workflow.test_rerun import SCORES, Folder, marks, processed_since
+from tests.workflow.test_rerun import SCORES, Folder, costs_itself, marks, processed_since
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
@@ -14,19 +14,13 @@ RUNS = 20
 
 
 def test_every_change_costs_itself(workflow: Workflow) -> None:
-    """One change a run: at most one job a stage, and no clip but the changed one."""
     workflow.config["clips"] = {"shard_size": 2}
     workflow.write_prompts(range(40))
     workflow.run()
     folder = Folder(workflow.folder / "clips", seed=5)
     for number in range(RUNS):
         step = folder.random.choice([folder.add, folder.change, folder.rename, folder.remove])
-        done_before = marks(workflow)
-        changed = step()
-        jobs = workflow.started(*([] if number % 10 == 9 else [SCORES]))
-        assert jobs.get("transcode_shard", 0) <= 1, (step.__name__, jobs)
-        assert jobs.get("measure_synchrony", 0) == jobs.get("transcode_shard", 0)
-        assert processed_since(workflow, done_before) == {"media": changed, "synchrony": changed}
+        costs_itself(workflow, step, *([] if number % 10 == 9 else [SCORES]))
     assert content(workflow) == fresh(workflow)
 
 

@@ -47,6 +47,23 @@ def test_each_labelled_collection_is_a_scope(tmp_path: Path) -> None:
     assert layout(config(tmp_path, tasks=["av_consistency"])).probed() == []
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"probes": {"standardise": False}},
+        {"probes": {"folds": 3}},
+        {"statistics": {"seed": 1}},
+        {"statistics": {"bootstrap": 100}},
+    ],
+)
+def test_what_decides_the_numbers_makes_probes_run_again(tmp_path: Path, sections: Any) -> None:
+    before, after = (
+        layout(config(tmp_path, **given)).probe_parameters("video", "real")
+        for given in ({}, sections)
+    )
+    assert before != after
+
+
 def test_collections_are_one_scope(tmp_path: Path) -> None:
     given = config(tmp_path, probes={"labels": "collection"})
     assert scopes(given) == {ACROSS: {"real": "real", "kling": "kling", "sora": "sora"}}
